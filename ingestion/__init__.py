@@ -1,0 +1,1 @@
+"""Everything that brings events in: adapters, producers, and the lander to bronze."""

@@ -1,0 +1,1 @@
+"""The definitions: pure DataFrame functions that both the batch and the speed layer run."""

@@ -1,0 +1,1 @@
+"""The serving layer: the merged view and the engines that read it."""
