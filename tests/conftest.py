@@ -1,0 +1,38 @@
+"""Fixtures that every room's tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home of one test's own; nothing runs in it."""
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def spark_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The home of the shared Spark session: a test keeps to namespaces of its own."""
+    return Settings(
+        home=tmp_path_factory.mktemp("spark-home"),
+        spark_master="local[2]",
+        spark_driver_memory="1g",
+    )
+
+
+@pytest.fixture(scope="session")
+def spark(spark_settings: Settings) -> Iterator["SparkSession"]:
+    """The one Spark session of the test run: its JVM takes seconds to start."""
+    from lakehouse.spark import spark_session
+
+    session = spark_session(spark_settings, "tests", **{"spark.sql.shuffle.partitions": "2"})
+    yield session
+    session.stop()
