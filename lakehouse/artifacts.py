@@ -35,7 +35,8 @@ def locked_artifacts() -> list[Artifact]:
     for line in infra_file(LOCK).read_text().splitlines():
         if line and not line.startswith("#"):
             coordinate, sha256, set_name = line.split()
-            artifacts.append(Artifact(*coordinate.split(":"), sha256, set_name))
+            group, name, version = coordinate.split(":")
+            artifacts.append(Artifact(group, name, version, sha256, set_name))
     return artifacts
 
 

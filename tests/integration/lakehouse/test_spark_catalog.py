@@ -26,7 +26,8 @@ def test_each_engine_reads_what_the_other_wrote(
         "TBLPROPERTIES ('format-version' = '2')"
     )
     spark.sql(
-        "INSERT INTO lake.shared.prices VALUES (0.12345678, TIMESTAMP '2024-08-08 12:00:00.123456Z')"
+        "INSERT INTO lake.shared.prices "
+        "VALUES (0.12345678, TIMESTAMP '2024-08-08 12:00:00.123456Z')"
     )
     table = load_catalog(spark_settings).load_table("shared.prices")
     assert table.scan().to_arrow().to_pylist() == [{"price": PRICE, "at": MOMENT}]
@@ -45,5 +46,5 @@ def test_a_session_on_another_lake_is_refused(spark: SparkSession, settings: Set
 
 
 def test_a_surprise_in_arithmetic_is_an_error(spark: SparkSession) -> None:
-    with pytest.raises(Exception, match="CAST_OVERFLOW|CAST_INVALID_INPUT"):
+    with pytest.raises(Exception, match=r"CAST_OVERFLOW|CAST_INVALID_INPUT"):
         spark.sql("SELECT CAST('not a number' AS INT)").collect()
