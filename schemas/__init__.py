@@ -1,1 +1,66 @@
 """Contracts and Avro schemas, and the code that turns them into tables and subjects."""
+
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+
+from schemas.contract import Column, ContractError, SchemaVersion, TableContract, Topic
+from schemas.parsing import parse
+
+__all__ = [
+    "Column",
+    "ContractError",
+    "SchemaVersion",
+    "TableContract",
+    "Topic",
+    "contract",
+    "contracts",
+    "load",
+    "topics",
+]
+
+
+def load(folder: Traversable) -> dict[str, TableContract]:
+    """Return the contracts of all ``*.yaml`` files in a folder, by table name.
+
+    Raises:
+        ContractError: A contract is wrong, or a table, a topic or a schema id is stated twice.
+    """
+    found: dict[str, TableContract] = {}
+    stated: dict[str, str] = {}
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if not file.name.endswith(".yaml"):
+            continue
+        for table in parse(file.read_text(encoding="utf-8"), file.name):
+            claims = [f"table {table.name}"]
+            for topic in table.topics:
+                claims += [f"topic {topic.name}", *(f"schema id {v.id}" for v in topic.versions)]
+            for claim in claims:
+                if claim in stated:
+                    raise ContractError(file.name, claim, f"is stated in {stated[claim]} already")
+                stated[claim] = file.name
+            found[table.name] = table
+    return found
+
+
+@lru_cache
+def contracts() -> MappingProxyType[str, TableContract]:
+    """Return the contracts of this platform by table name, speed twins among them (cached)."""
+    return MappingProxyType(load(files(__name__) / "contracts"))
+
+
+def contract(table: str) -> TableContract:
+    """Return the contract of a table, such as ``silver.trades``.
+
+    Raises:
+        ContractError: There is no contract for it.
+    """
+    if table not in contracts():
+        raise ContractError("schemas/contracts", table, "no contract states this table")
+    return contracts()[table]
+
+
+def topics() -> dict[str, Topic]:
+    """Return the topics that the contracts state, by topic name."""
+    return {topic.name: topic for table in contracts().values() for topic in table.topics}

@@ -1,0 +1,175 @@
+"""What a table's contract says, as typed values that other code derives its columns from."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortField, SortOrder
+from pyiceberg.transforms import IdentityTransform, Transform
+from pyiceberg.types import IcebergType, NestedField
+
+from lakehouse.errors import LakehouseError
+
+
+class ContractError(LakehouseError):
+    """A contract is wrong; says in which file, at which field, and why."""
+
+    def __init__(self, source: str, location: str, problem: str) -> None:
+        super().__init__(f"{source}: {location}: {problem}")
+        self.source = source
+        self.location = location
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Iceberg type, what it means, in which unit, and how it may be shown."""
+
+    name: str
+    type: IcebergType
+    required: bool
+    description: str
+    unit: str | None
+    classification: str
+    pii: bool
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """One partition field: a transform of a column, such as ``day`` of ``ingested_at``."""
+
+    column: str
+    transform: Transform[object, object]
+
+    @property
+    def name(self) -> str:
+        """Name of the partition field, as Spark would call it."""
+        if isinstance(self.transform, IdentityTransform):
+            return self.column
+        return f"{self.column}_{str(self.transform).partition('[')[0]}"
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """One version of a topic's Avro schema: its id on the wire and its file under ``avro/``."""
+
+    id: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic, the expression of its message key, and its schema versions, oldest first.
+
+    A topic of raw bytes has neither subject nor versions.
+    """
+
+    name: str
+    key: str | None
+    subject: str | None
+    versions: tuple[SchemaVersion, ...]
+
+
+@dataclass(frozen=True)
+class TableContract:
+    """Everything that a contract states about one table.
+
+    Attributes:
+        name: Namespace and table, such as ``silver.trades``.
+        key: Columns that identify a row; in a speed twin, a row's versions share it.
+        key_is_nullable: Some key columns may be null, so Iceberg cannot hold them as identifier.
+        retention_days: Days that rows are kept; None for a speed twin, which is pruned instead.
+        freshness_seconds: Target age of the newest data that a reader finds.
+        speed_twin: The table of the speed layer with the same columns, if there is one.
+        batch_twin: The table of the batch layer, when this one is a speed twin.
+    """
+
+    name: str
+    description: str
+    owner: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    key_is_nullable: bool
+    partitioning: tuple[Partitioning, ...]
+    sort_order: tuple[str, ...]
+    retention_days: int | None
+    freshness_seconds: float
+    properties: dict[str, str] = field(hash=False)
+    topics: tuple[Topic, ...] = ()
+    speed_twin: str | None = None
+    batch_twin: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, in the order of the contract."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """Return the column of that name.
+
+        Raises:
+            LakehouseError: The table has no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise LakehouseError(f"{self.name} has no column {name}")
+
+    def iceberg_schema(self) -> Schema:
+        """Return the schema as a newly created table has it.
+
+        Field ids follow the order of the contract; a table that has evolved may have others.
+        The rows of a speed twin are versions of a key, so its key is no identifier.
+        """
+        fields = [
+            NestedField(
+                field_id=number,
+                name=column.name,
+                field_type=column.type,
+                required=column.required,
+                doc=column.description,
+            )
+            for number, column in enumerate(self.columns, start=1)
+        ]
+        is_identified = not self.key_is_nullable and self.batch_twin is None
+        identifier = [f.field_id for f in fields if f.name in self.key] if is_identified else []
+        return assign_fresh_schema_ids(Schema(*fields, identifier_field_ids=identifier))
+
+    def arrow_schema(self) -> pa.Schema:
+        """Return the schema that Arrow tables have before they are appended to this table."""
+        return schema_to_pyarrow(self.iceberg_schema(), include_field_ids=False)
+
+    def partition_spec(self, schema: Schema) -> PartitionSpec:
+        """Return the partition spec over the field ids of ``schema``."""
+        return PartitionSpec(
+            *(
+                PartitionField(
+                    source_id=schema.find_field(part.column).field_id,
+                    field_id=PARTITION_FIELD_ID_START + number,
+                    transform=part.transform,
+                    name=part.name,
+                )
+                for number, part in enumerate(self.partitioning)
+            )
+        )
+
+    def iceberg_sort_order(self, schema: Schema) -> SortOrder:
+        """Return the sort order (ascending, nulls first) over the field ids of ``schema``."""
+        if not self.sort_order:
+            return UNSORTED_SORT_ORDER
+        return SortOrder(
+            *(
+                SortField(
+                    source_id=schema.find_field(name).field_id, transform=IdentityTransform()
+                )
+                for name in self.sort_order
+            )
+        )
