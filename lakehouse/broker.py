@@ -7,13 +7,14 @@ import uuid
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from lakehouse.artifacts import cached_jars
 from lakehouse.errors import LakehouseError
+from lakehouse.files import write_atomically
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
-from lakehouse.processes import LOOPBACK, ProcessRecord, Supervisor, write_atomically
+from lakehouse.processes import LOOPBACK, ProcessRecord, Supervisor
 from lakehouse.settings import Settings
 
 PROCESS = "kafka"
@@ -163,6 +164,6 @@ def _format_storage(java: str, environ: dict[str, str], configuration: Path) -> 
         raise BrokerError(f"the broker's storage cannot be made:\n{done.stdout}{done.stderr}")
 
 
-def _quiet(bootstrap_servers: str) -> dict[str, str | int]:
+def _quiet(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     # librdkafka otherwise prints every refused connection while the broker is starting.
     return {"bootstrap.servers": bootstrap_servers, "log_level": 0}

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +22,10 @@ from typing import Self
 import psutil
 
 from lakehouse.errors import LakehouseError
+from lakehouse.files import write_atomically
 
 LOOPBACK = "127.0.0.1"
+PORTS_FILE = "ports.json"
 # Linux states a process's start in ticks since boot; boot time moves when the clock is set.
 START_TOLERANCE_SECONDS = 1.0
 POLL_SECONDS = 0.05
@@ -100,7 +103,7 @@ class Supervisor:
     def records(self) -> list[ProcessRecord]:
         """Return what was started and not stopped, dead ones too, by time of start."""
         paths = self.run.glob("*.json") if self.run.is_dir() else []
-        records = [ProcessRecord.read(path) for path in paths if path.name != "ports.json"]
+        records = [ProcessRecord.read(path) for path in paths if path.name != PORTS_FILE]
         return sorted(records, key=lambda record: record.started_at)
 
     def find(self, name: str) -> ProcessRecord | None:
@@ -136,7 +139,7 @@ class Supervisor:
             raise ProcessError(f"{name} runs already (process {known.pid}); `lakehouse down` first")
         self.run.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
-        with self.log(name).open("ab") as log:
+        with self.log(name).open("ab") as log, _signals_held():
             try:
                 child = subprocess.Popen(  # noqa: S603 - our own commands
                     argv,
@@ -148,10 +151,10 @@ class Supervisor:
                 )
             except OSError as error:
                 raise ProcessError(f"{name} cannot be started: {error}") from error
-        self._children[name] = child
-        started_at = psutil.Process(child.pid).create_time()
-        record = ProcessRecord(name, child.pid, started_at, list(argv), port)
-        write_atomically(self._record_path(name), json.dumps(asdict(record), indent=2))
+            self._children[name] = child
+            started_at = psutil.Process(child.pid).create_time()
+            record = ProcessRecord(name, child.pid, started_at, list(argv), port)
+            write_atomically(self._record_path(name), json.dumps(asdict(record), indent=2))
         return record
 
     def wait_until(
@@ -203,12 +206,11 @@ class Supervisor:
 
     def port(self, name: str) -> int:
         """Return the port that this home uses for ``name``: the one of last time if it is free."""
-        path = self.run / "ports.json"
-        ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        ports = remembered_ports(self.run.parent)
         if name not in ports or not port_is_free(ports[name]):
             ports[name] = _free_port(taken=set(ports.values()))
             self.run.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(ports, indent=2))
+            write_atomically(self.run / PORTS_FILE, json.dumps(ports, indent=2))
         return ports[name]
 
     def _record_path(self, name: str) -> Path:
@@ -226,6 +228,31 @@ class Supervisor:
         return f"The end of {self.log(name)}:\n" + "\n".join(f"  | {line}" for line in lines)
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let Ctrl-C wait: between a process's start and its record it would be lost from sight."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    held: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(kind, lambda number, _: held.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, handlers, strict=True):
+            signal.signal(kind, handler)
+        for number in held:
+            signal.raise_signal(number)
+
+
+def remembered_ports(home: Path) -> dict[str, int]:
+    """Return the ports that this home's processes used when they last ran."""
+    path = home / "run" / PORTS_FILE
+    ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    return ports
+
+
 def port_is_free(port: int) -> bool:
     """Whether a server on this machine could listen on ``port`` now."""
     with socket.socket() as probe:
@@ -236,13 +263,6 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _free_port(taken: set[int]) -> int:

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -59,7 +60,12 @@ class Settings(BaseSettings):
     speed_trigger_seconds: float = Field(
         default=0.0, ge=0, description="Micro-batch interval of the speed layer; 0 is continuous."
     )
-    log_level: str = Field(default="INFO", description="Lowest level that is logged.")
+    ivy_settings: Path | None = Field(
+        default=None, description="Ivy settings of a company mirror; unset means Maven Central."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Lowest level that is logged."
+    )
 
     @field_validator("home", "cache")
     @classmethod

@@ -1,0 +1,91 @@
+# `make help` lists what there is. Every target that needs the environment makes it first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(LAKEHOUSE_CACHE),$(HOME)/.cache/lakehouse)
+BIN := .venv/bin
+LOCKS := requirements/build.txt requirements/embedded.txt
+checksum = $(shell cksum $(1) | cut -d' ' -f1)
+
+# A machine's own uv is used; where there is none, a locked one goes into the cache.
+PRIVATE_UV := $(CACHE)/uv-$(call checksum,requirements/uv.txt)/bin/uv
+UV := $(or $(shell command -v uv 2>/dev/null),$(PRIVATE_UV))
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
+
+# Stamps: what they stand for is done when they are newer than what it was made from.
+ENVIRONMENT := .venv/.made-from-locks
+JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
+
+.PHONY: help setup demo test unit lint chaos bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; then instant)
+
+demo: setup ## Run the whole loop on recorded trades
+	@$(BIN)/lakehouse demo
+
+test: setup ## Run every test except the benchmarks
+	@$(BIN)/pytest -m "not bench"
+
+unit: setup ## Run the tests that need no service (under a minute)
+	@$(BIN)/pytest tests/unit
+
+lint: $(ENVIRONMENT) ## Check style, types and the imports between rooms
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+chaos: setup ## Kill processes at random moments and count again
+	@$(BIN)/pytest -m chaos
+
+bench: setup ## Measure against peers, one script after the other
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
+	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	@$(COMPILE) --all-extras pyproject.toml -o requirements/embedded.txt
+	@$(COMPILE) -c requirements/embedded.txt requirements/build.in -o requirements/build.txt
+
+clean: ## Remove the environment and what tools left; the lake and the cache stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Nothing unhashed is fetched: the build tools come from a lock too, and builds are not isolated
+# from them; the project itself is installed with the network off.
+$(ENVIRONMENT): pyproject.toml $(LOCKS) | $(UV)
+	@echo "making .venv (PySpark alone is 400 MB; later runs need no network)"
+	@python=$$($(find_python)); $(UV) venv --quiet --allow-existing --python "$$python" .venv
+	@$(UV) pip install --python $(BIN)/python --require-hashes --quiet -r requirements/build.txt
+	@$(UV) pip sync --python $(BIN)/python --require-hashes --no-build-isolation \
+		requirements/embedded.txt
+	@$(UV) pip install --python $(BIN)/python --offline --no-deps --no-build-isolation \
+		--quiet --editable .
+	@touch $@
+
+$(JARS): infra/artifacts/artifacts.lock | $(ENVIRONMENT)
+	@$(BIN)/lakehouse artifacts fetch
+	@touch $@
+
+$(PRIVATE_UV): requirements/uv.txt
+	@echo "no uv on this machine: putting the locked one into $(CACHE)"
+	@python=$$($(find_python)); rm -rf $(@D)/..; "$$python" -m venv $(@D)/.. \
+		|| { echo "error: this Python makes no environments; Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
+	@$(@D)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# A command named python3.11 may be a version manager's stub, so each candidate must run.
+define find_python
+for name in $(PYTHON) python3.11 python3 python; do \
+	path=$$(command -v "$$name") || continue; \
+	"$$path" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || continue; \
+	"$$path" -c 'import sys; print(sys.executable)'; exit 0; \
+done; \
+echo "error: Python 3.11 was not found; install it (Debian 12: apt-get install python3.11 python3.11-venv; macOS: brew install python@3.11) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1
+endef
