@@ -7,34 +7,95 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import schemas as contracts_room
 from lakehouse.catalog import load_catalog
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import get_settings
-from schemas import tables
+from schemas import TableContract, contracts, tables
+from schemas.registry import ContractRegistry
 
 app = typer.Typer()
-schemas = typer.Typer(no_args_is_help=True, help="Contracts: list, check, and make into tables.")
-app.add_typer(schemas, name="schemas")
+verbs = typer.Typer(no_args_is_help=True, help="Contracts: list, check, and make into tables.")
+app.add_typer(verbs, name="schemas")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+class IncompatibleSchemaError(LakehouseError):
+    """A version of a topic's Avro schema cannot read what an earlier one wrote."""
+
+
 @app.callback()
-def _rooms_verbs() -> None:
+def _keep_the_sub_command() -> None:
     """Keep ``schemas`` a sub-command even while it is the only one."""
 
 
-@schemas.command()
+@verbs.command()
 def apply(as_json: AsJson = False) -> None:
     """Create the tables that are missing and evolve those whose contract has changed.
 
     Example: lakehouse schemas apply
     """
-    done = tables.apply(load_catalog(get_settings()))
+    _show(tables.apply(load_catalog(get_settings())), as_json)
+
+
+@verbs.command()
+def check(
+    with_tables: Annotated[
+        bool, typer.Option("--tables", help="Also compare with the tables of this home.")
+    ] = False,
+) -> None:
+    """Check the contracts, and that each Avro version reads all earlier ones.
+
+    Exits with 1 and names file and field when something is wrong. Changes nothing.
+
+    Example: lakehouse schemas check --tables
+    """
+    known = contracts()
+    problems = ContractRegistry().compatibility_problems()
+    if problems:
+        raise IncompatibleSchemaError("\n".join(problems))
+    topics = sum(len(table.topics) for table in known.values())
+    typer.echo(f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound")
+    if with_tables:
+        _show(tables.preview(load_catalog(get_settings())), as_json=False)
+
+
+@verbs.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """List every table with its key, layout, retention, freshness target and owner.
+
+    Example: lakehouse schemas list
+    """
+    facts = [_facts(table) for table in contracts().values()]
     if as_json:
-        typer.echo(json.dumps([{**vars(one), "changes": list(one.changes)} for one in done]))
+        typer.echo(json.dumps(facts))
+        return
+    shown = Table(*(name.replace("_", " ") for name in facts[0]))
+    for fact in facts:
+        shown.add_row(*("" if value is None else str(value) for value in fact.values()))
+    Console().print(shown)
+
+
+def _facts(table: TableContract) -> dict[str, str | int | float | None]:
+    return {
+        "table": table.name,
+        "columns": len(table.columns),
+        "key": ", ".join(table.key),
+        "partitioning": ", ".join(f"{p.transform}({p.column})" for p in table.partitioning),
+        "sort_order": ", ".join(table.sort_order),
+        "retention_days": table.retention_days,
+        "freshness_seconds": table.freshness_seconds,
+        "owner": table.owner,
+        "topics": ", ".join(topic.name for topic in table.topics),
+        "pii_columns": ", ".join(column.name for column in table.columns if column.pii),
+    }
+
+
+def _show(outcomes: list[tables.Applied], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([{**vars(one), "changes": list(one.changes)} for one in outcomes]))
         return
     shown = Table("table", "outcome", "changes")
-    for one in done:
+    for one in outcomes:
         shown.add_row(one.table, one.outcome, "\n".join(one.changes))
     Console().print(shown)

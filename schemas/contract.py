@@ -167,9 +167,7 @@ class TableContract:
             return UNSORTED_SORT_ORDER
         return SortOrder(
             *(
-                SortField(
-                    source_id=schema.find_field(name).field_id, transform=IdentityTransform()
-                )
+                SortField(source_id=schema.find_field(name).field_id, transform=IdentityTransform())
                 for name in self.sort_order
             )
         )

@@ -15,7 +15,14 @@ from open_data_contract_standard.model import (
 )
 from pydantic import ValidationError
 
-from schemas.contract import Column, ContractError, Partitioning, SchemaVersion, TableContract, Topic
+from schemas.contract import (
+    Column,
+    ContractError,
+    Partitioning,
+    SchemaVersion,
+    TableContract,
+    Topic,
+)
 from schemas.types import parse_transform, parse_type
 
 # Rounded up, so that a leap year never shortens what was promised.
@@ -278,7 +285,7 @@ class _Document:
         where = f"slaProperties.{name}({element})"
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise self._error(f"{where}.value", f"{value!r} is not a positive number")
-        if unit not in scale:
+        if unit is None or unit not in scale:
             raise self._error(f"{where}.unit", f"{unit!r} is not one of {sorted(scale)}")
         return value * scale[unit]
 
@@ -307,7 +314,9 @@ def _value(properties: list[CustomProperty] | None, name: str) -> Any | None:
     return next((prop.value for prop in properties or () if prop.property == name), None)
 
 
-def _unknown_keys(stated: object, understood: object, path: tuple[str | int, ...] = ()) -> list[str]:
+def _unknown_keys(
+    stated: object, understood: object, path: tuple[str | int, ...] = ()
+) -> list[str]:
     if isinstance(stated, dict) and isinstance(understood, dict):
         found = []
         for key, value in stated.items():

@@ -1,7 +1,7 @@
 """Tables in the catalog, created and evolved from their contracts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pyiceberg.catalog import Catalog
@@ -44,10 +44,10 @@ class Applied:
 
 @dataclass(frozen=True)
 class _Changes:
-    added: tuple[Column, ...]
-    widened: tuple[Column, ...]
-    described: tuple[Column, ...]
-    properties: dict[str, str]
+    added: tuple[Column, ...] = ()
+    widened: tuple[Column, ...] = ()
+    described: tuple[Column, ...] = ()
+    properties: dict[str, str] = field(default_factory=dict)
 
     def in_words(self) -> tuple[str, ...]:
         return (
@@ -56,6 +56,19 @@ class _Changes:
             *(f"described {column.name}" for column in self.described),
             *(f"set {key}={value}" for key, value in self.properties.items()),
         )
+
+
+@dataclass(frozen=True)
+class _Step:
+    contract: TableContract
+    table: Table | None
+    changes: _Changes
+
+    def outcome(self) -> Applied:
+        if self.table is None:
+            return Applied(self.contract.name, Outcome.CREATED)
+        words = self.changes.in_words()
+        return Applied(self.contract.name, Outcome.EVOLVED if words else Outcome.UNCHANGED, words)
 
 
 def apply(catalog: Catalog, contracts: Iterable[TableContract] | None = None) -> list[Applied]:
@@ -71,20 +84,32 @@ def apply(catalog: Catalog, contracts: Iterable[TableContract] | None = None) ->
         IncompatibleChangeError: A contract differs from its table other than by a new optional
             column, a wider number, a description or a table property.
     """
-    wanted = list(schemas.contracts().values() if contracts is None else contracts)
-    plan = []
-    for contract in wanted:
-        table = catalog.load_table(contract.name) if catalog.table_exists(contract.name) else None
-        plan.append((contract, table, None if table is None else _compare(contract, table)))
-    return [
-        _create(catalog, contract)
-        if table is None or changes is None
-        else _evolve(contract, table, changes)
-        for contract, table, changes in plan
-    ]
+    steps = _plan(catalog, contracts)
+    for step in steps:
+        if step.table is None:
+            _create(catalog, step.contract)
+        elif step.changes.in_words():
+            _evolve(step.table, step.changes)
+    return [step.outcome() for step in steps]
 
 
-def _create(catalog: Catalog, contract: TableContract) -> Applied:
+def preview(catalog: Catalog, contracts: Iterable[TableContract] | None = None) -> list[Applied]:
+    """Return what ``apply`` would do, and do nothing; raises the same errors."""
+    return [step.outcome() for step in _plan(catalog, contracts)]
+
+
+def _plan(catalog: Catalog, contracts: Iterable[TableContract] | None) -> list[_Step]:
+    steps = []
+    for contract in schemas.contracts().values() if contracts is None else contracts:
+        if catalog.table_exists(contract.name):
+            table = catalog.load_table(contract.name)
+            steps.append(_Step(contract, table, _compare(contract, table)))
+        else:
+            steps.append(_Step(contract, None, _Changes()))
+    return steps
+
+
+def _create(catalog: Catalog, contract: TableContract) -> None:
     schema = contract.iceberg_schema()
     catalog.create_namespace_if_not_exists(contract.namespace)
     catalog.create_table_if_not_exists(
@@ -94,13 +119,9 @@ def _create(catalog: Catalog, contract: TableContract) -> Applied:
         sort_order=contract.iceberg_sort_order(schema),
         properties=contract.properties,
     )
-    return Applied(contract.name, Outcome.CREATED)
 
 
-def _evolve(contract: TableContract, table: Table, changes: _Changes) -> Applied:
-    words = changes.in_words()
-    if not words:
-        return Applied(contract.name, Outcome.UNCHANGED)
+def _evolve(table: Table, changes: _Changes) -> None:
     with table.transaction() as transaction:
         with transaction.update_schema() as update:
             for column in changes.added:
@@ -111,7 +132,6 @@ def _evolve(contract: TableContract, table: Table, changes: _Changes) -> Applied
                 update.update_column(column.name, doc=column.description)
         if changes.properties:
             transaction.set_properties(changes.properties)
-    return Applied(contract.name, Outcome.EVOLVED, words)
 
 
 def _compare(contract: TableContract, table: Table) -> _Changes:
@@ -122,17 +142,17 @@ def _compare(contract: TableContract, table: Table) -> _Changes:
     _check_layout(contract, table, schema)
     added, widened, described = [], [], []
     for column in contract.columns:
-        field = present.get(column.name)
-        if field is None:
+        current = present.get(column.name)
+        if current is None:
             if column.required:
                 raise IncompatibleChangeError(
                     contract.name, column.name, "a new column of an existing table must be optional"
                 )
             added.append(column)
             continue
-        if _is_wider(contract.name, column, field):
+        if _is_wider(contract.name, column, current):
             widened.append(column)
-        if field.doc != column.description:
+        if current.doc != column.description:
             described.append(column)
     properties = {
         key: value
@@ -145,7 +165,9 @@ def _compare(contract: TableContract, table: Table) -> _Changes:
 
 def _is_wider(table: str, column: Column, field: NestedField) -> bool:
     if field.required != column.required:
-        was, now = ("required" if flag else "optional" for flag in (field.required, column.required))
+        was, now = (
+            "required" if flag else "optional" for flag in (field.required, column.required)
+        )
         raise IncompatibleChangeError(table, column.name, f"was {was}, would be {now}")
     if str(field.field_type) == str(column.type) or _same_shape(field.field_type, column.type):
         return False

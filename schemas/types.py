@@ -3,7 +3,8 @@
 import re
 
 from pydantic import TypeAdapter, ValidationError
-from pyiceberg.transforms import Transform, parse_transform as parse_iceberg_transform
+from pyiceberg.transforms import Transform
+from pyiceberg.transforms import parse_transform as parse_iceberg_transform
 from pyiceberg.types import IcebergType, MapType
 
 # Physical type (its first word) -> the standard's logical type. Timestamps without a zone and

@@ -1,0 +1,128 @@
+"""Avro's logical types, converted strictly.
+
+fastavro rounds a decimal that has more digits than its schema allows; a price must be refused
+instead. So the codec reads and writes the physical types and converts them here.
+"""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any, Protocol, cast
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MIN_MICROS = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+MAX_MICROS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+
+
+class Converter(Protocol):
+    """Converts one logical type to and from its physical type."""
+
+    def to_avro(self, value: Any) -> Any:
+        """Return the physical value; raises ValueError or TypeError if there is none."""
+
+    def from_avro(self, value: Any) -> Any:
+        """Return the logical value; raises ValueError or OverflowError if there is none."""
+
+    def is_plain(self, value: Any) -> bool:
+        """Tell cheaply that ``from_avro`` will succeed; False means that it may not."""
+
+
+class TimestampMicros:
+    """``timestamp-micros``: a ``datetime`` with a zone as microseconds since 1970, UTC."""
+
+    def to_avro(self, value: Any) -> int:
+        """Return microseconds since 1970; raises TypeError for a time without a zone."""
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise TypeError(f"{value!r} is not a datetime with a time zone")
+        return (value - EPOCH) // MICROSECOND
+
+    def from_avro(self, value: int) -> datetime:
+        """Return the time in UTC; raises OverflowError outside the years 1 to 9999."""
+        return EPOCH + timedelta(microseconds=value)
+
+    def is_plain(self, value: int) -> bool:
+        """Tell whether the time lies in the years 1 to 9999."""
+        return MIN_MICROS <= value <= MAX_MICROS
+
+
+class DecimalBytes:
+    """``decimal`` on ``bytes``: the unscaled number, big-endian two's complement."""
+
+    def __init__(self, precision: int, scale: int) -> None:
+        self._scale = scale
+        self._unit = Decimal(1).scaleb(-scale)
+        self._limit: int = 10**precision
+        self._strict = Context(prec=precision, traps=[Inexact, InvalidOperation])
+        # One byte less than the limit needs: every number of so many bytes is below the limit.
+        self.plain_bytes: int = (self._limit.bit_length() - 1) // 8
+
+    def to_avro(self, value: Any) -> bytes:
+        """Return the unscaled bytes; raises ValueError if digits would be lost."""
+        if not isinstance(value, Decimal):
+            raise TypeError(f"{value!r} is not a Decimal")
+        try:
+            exact = value.quantize(self._unit, context=self._strict)
+        except (Inexact, InvalidOperation) as error:
+            raise ValueError(
+                f"{value} does not fit decimal({self._strict.prec},{self._scale})"
+            ) from error
+        unscaled = int(exact.scaleb(self._scale, self._strict))
+        return unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
+
+    def from_avro(self, value: bytes) -> Decimal:
+        """Return the decimal at the schema's scale; raises ValueError for no or too many digits."""
+        if not value:
+            raise ValueError("a decimal of no bytes")
+        unscaled = int.from_bytes(value, "big", signed=True)
+        if not -self._limit < unscaled < self._limit:
+            raise ValueError(f"a decimal of more than {self._strict.prec} digits")
+        return Decimal(unscaled).scaleb(-self._scale, self._strict)
+
+    def is_plain(self, value: bytes) -> bool:
+        """Tell whether so few bytes cannot exceed the precision."""
+        return 1 <= len(value) <= self.plain_bytes
+
+
+def conversions(record: dict[str, Any]) -> list[tuple[str, Converter]]:
+    """Return the fields of a record schema that have a logical type, with their converters.
+
+    Raises:
+        ValueError: A logical type that has no converter.
+    """
+    found = [(field["name"], converter_of(field["type"])) for field in record["fields"]]
+    return [(name, converter) for name, converter in found if converter is not None]
+
+
+def converter_of(schema: Any) -> Converter | None:
+    """Return the converter of a type, or of the one non-null branch of an optional type.
+
+    Raises:
+        ValueError: A logical type that has no converter.
+    """
+    if isinstance(schema, list):
+        branches = [converter_of(branch) for branch in schema if branch != "null"]
+        if len(branches) > 1 and any(branches):
+            raise ValueError("a logical type may only be united with null")
+        return branches[0] if branches else None
+    if not isinstance(schema, dict) or "logicalType" not in schema:
+        return None
+    match schema:
+        case {"type": "long", "logicalType": "timestamp-micros"}:
+            return TimestampMicros()
+        case {"type": "bytes", "logicalType": "decimal", "precision": int(precision)}:
+            return DecimalBytes(precision, cast(int, schema.get("scale", 0)))
+    raise ValueError(f"no converter for logical type {schema['logicalType']}")
+
+
+def physical(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record schema whose fields have their physical types only."""
+    fields = [{**field, "type": _physical_type(field["type"])} for field in record["fields"]]
+    return {**record, "fields": fields}
+
+
+def _physical_type(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_physical_type(branch) for branch in schema]
+    if isinstance(schema, dict) and "logicalType" in schema:
+        return schema["type"]
+    return schema
