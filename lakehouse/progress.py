@@ -103,13 +103,19 @@ def read_progress(
         if (progress := _from_summary(snapshot, of)) is not None:
             return progress
         last = snapshot
-    if last is not None and last.parent_snapshot_id is not None:
+    if last is not None and not _is_first(last):
         raise ProgressLostError(
             f"{'.'.join(table.name())} has lost the snapshot that carries its progress: its "
             f"history ends at {last.snapshot_id}. Make its snapshot expiry keep the newest "
             "snapshot with `lakehouse.` keys, and restore the table's metadata from before it."
         )
     return None
+
+
+def _is_first(snapshot: Snapshot) -> bool:
+    # Java leaves the expired parent's id in place, PyIceberg clears it; but only a table's very
+    # first snapshot has sequence number 1.
+    return snapshot.parent_snapshot_id is None and (snapshot.sequence_number or 0) <= 1
 
 
 def expirable_snapshots(table: Table, *, before: datetime) -> list[int]:

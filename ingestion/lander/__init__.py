@@ -1,0 +1,1 @@
+"""The lander: Kafka to bronze, exactly once, with nothing but PyIceberg and librdkafka."""

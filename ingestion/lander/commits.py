@@ -1,0 +1,96 @@
+"""Commits to bronze as a compare-and-set on the progress that the table carries.
+
+PyIceberg retries a commit that lost a race by appending on top of whatever won. For two landers
+that would be every row twice, so its retries are switched off here and each attempt first looks
+at the newest progress: ours means it was committed after all (an answer got lost), the one we
+started from means try again (somebody else's maintenance came between), anything else means
+that another lander is at work.
+"""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table, TableProperties
+
+from ingestion.lander import metrics
+from ingestion.lander.retries import persist
+from lakehouse.errors import LakehouseError
+from lakehouse.progress import Progress, read_progress
+
+TopicProgress = Mapping[str, Progress | None]
+
+
+class FencedError(LakehouseError):
+    """Another lander has committed to the table; this one stopped without writing."""
+
+
+class BronzeTable:
+    """One bronze table, written by one lander at a time.
+
+    Attributes:
+        name: Identifier, such as ``bronze.market_trades``.
+        progress: For each topic that feeds the table, what it is known to hold; None when
+            nothing of the topic was ever landed.
+    """
+
+    def __init__(self, catalog: Catalog, name: str, *, topics: tuple[str, ...]) -> None:
+        self.name = name
+        self._catalog = catalog
+        self._topics = topics
+        table = self.load()
+        self.schema: pa.Schema = table.schema().as_arrow()
+        self.progress: TopicProgress = self._read(table)
+
+    def load(self) -> Table:
+        """Load the table as it is now, retrying within the budget."""
+        return persist(f"load {self.name}", self._catalog.load_table, self.name)
+
+    def append(self, rows: pa.Table, end: Mapping[str, Progress]) -> None:
+        """Append the rows together with the progress that accounts for them, exactly once.
+
+        Args:
+            rows: Rows in the table's schema; none for a heartbeat.
+            end: Progress of every topic that feeds the table, once the rows are in.
+
+        Raises:
+            FencedError: The table carries progress that is not of this process.
+        """
+        with metrics.COMMIT_SECONDS.labels(table=self.name).time():
+            persist(f"commit to {self.name}", self._attempt, rows, end)
+        self.progress = dict(end)
+
+    def _attempt(self, rows: pa.Table, end: Mapping[str, Progress]) -> None:
+        table = self._catalog.load_table(self.name)
+        newest = self._read(table)
+        if newest == end:
+            return
+        if newest != self.progress:
+            raise FencedError(
+                f"another lander has committed to {self.name}: expected {_describe(self.progress)},"
+                f" found {_describe(newest)}. Nothing was written; run one lander per topic."
+            )
+        summary: dict[str, str] = {}
+        for topic, progress in end.items():
+            summary |= progress.to_summary(of=self._qualifier(topic))
+        _without_blind_retries(table).append(rows, snapshot_properties=summary)
+
+    def _read(self, table: Table) -> TopicProgress:
+        return {topic: read_progress(table, of=self._qualifier(topic)) for topic in self._topics}
+
+    def _qualifier(self, topic: str) -> str | None:
+        return topic if len(self._topics) > 1 else None
+
+
+def _without_blind_retries(table: Table) -> Table:
+    """Return the table with PyIceberg's own commit retries switched off, in this process only."""
+    properties = table.metadata.properties | {TableProperties.COMMIT_NUM_RETRIES: "0"}
+    metadata = table.metadata.model_copy(update={"properties": properties})
+    return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog)
+
+
+def _describe(progress: TopicProgress) -> str:
+    return "; ".join(
+        f"{topic} nothing" if p is None else f"{topic} generation {p.generation} {dict(p.offsets)}"
+        for topic, p in progress.items()
+    )

@@ -1,0 +1,62 @@
+"""Keeps the history of a table that commits twice a second from growing without bound.
+
+Expiring a snapshot takes it out of the metadata that every commit rewrites. Its manifest list,
+and manifests that have since been merged, are then reachable from nowhere and are deleted as
+well. Data files are never touched: bronze is append-only, so they are all still in use.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+from sqlalchemy.exc import SQLAlchemyError
+
+from lakehouse.progress import expirable_snapshots
+
+# A reader that has planned its files is not disturbed by expiry; one that keeps a snapshot id
+# for longer than this has to tag it.
+KEEP = timedelta(minutes=15)
+EXPIRE_EVERY_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+def expire(table: Table, *, now: datetime, keep: timedelta = KEEP) -> int:
+    """Expire old snapshots that nobody pins and return how many; a lost race is left for later.
+
+    Args:
+        table: A table that only appends, freshly loaded.
+        now: The present, UTC.
+        keep: Age that every snapshot reaches.
+    """
+    doomed = set(expirable_snapshots(table, before=now - keep))
+    if not doomed:
+        return 0
+    try:
+        garbage = _unreachable_files(table, doomed)
+        table.maintenance.expire_snapshots().by_ids(list(doomed)).commit()
+        for path in garbage:
+            table.io.delete(path)
+    except (CommitFailedException, SQLAlchemyError, OSError, ValueError) as error:
+        log.warning("expiry put off", table=".".join(table.name()), error=repr(error))
+        return 0
+    return len(doomed)
+
+
+def _unreachable_files(table: Table, doomed: set[int]) -> list[str]:
+    """Return manifest lists and manifests that only the doomed snapshots lead to."""
+    gone = [s for s in table.metadata.snapshots if s.snapshot_id in doomed]
+    kept = {s.snapshot_id: s for s in table.metadata.snapshots if s.snapshot_id not in doomed}
+    # A manifest that has left the table never returns. What a kept snapshot shares with a doomed
+    # one is therefore also in the kept one at the border between them; no other need be read.
+    befores = {s.parent_snapshot_id for s in gone}
+    borders = [s for id_, s in kept.items() if s.parent_snapshot_id not in kept or id_ in befores]
+    reachable = {path for snapshot in borders for path in _manifests(table, snapshot)}
+    merged = {path for snapshot in gone for path in _manifests(table, snapshot)} - reachable
+    return [*(snapshot.manifest_list for snapshot in gone), *sorted(merged)]
+
+
+def _manifests(table: Table, snapshot: Snapshot) -> set[str]:
+    return {manifest.manifest_path for manifest in snapshot.manifests(table.io)}

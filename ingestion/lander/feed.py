@@ -1,0 +1,110 @@
+"""One topic's messages, read from explicit offsets; no consumer group takes part."""
+
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ingestion.lander import metrics
+
+# One call into librdkafka for so many messages: more gain nothing, and wait longer to fill.
+MESSAGES_PER_READ = 10_000
+# Errors after which reading on would skip or invent events; all others librdkafka mends itself.
+_FATAL = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._FATAL,
+    }
+)
+
+
+def consumer_settings(bootstrap_servers: str, *, queue_kbytes: int) -> dict[str, str | int | bool]:
+    """Return librdkafka's settings for a consumer that is told every offset it reads."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        # Demanded by the client; no offset is ever stored under it.
+        "group.id": "lakehouse-lander",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # An offset that is not there is an error to stop at, never a reason to start elsewhere.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        # What waits here is memory; reading pauses while it is full.
+        "queued.max.messages.kbytes": queue_kbytes,
+        "queued.min.messages": 1_000_000,
+        "fetch.queue.backoff.ms": 5,
+        # The broker answers at once when it has anything, so waiting long costs no freshness.
+        "fetch.wait.max.ms": 100,
+        "log_level": 0,
+    }
+
+
+class Feed:
+    """Reads one topic.
+
+    Attributes:
+        next: For each partition, the offset after the last one that was read.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        offsets: Mapping[int, int],
+        *,
+        queue_kbytes: int,
+    ) -> None:
+        self.topic = topic
+        self.next = dict(offsets)
+        self._consumer = Consumer(consumer_settings(bootstrap_servers, queue_kbytes=queue_kbytes))
+        self._consumer.assign(
+            [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+        )
+
+    def read(self, seconds: float) -> list[Message]:
+        """Return the messages that have come, waiting for some at most so long.
+
+        Raises:
+            confluent_kafka.KafkaException: The next event cannot be had, now or later.
+        """
+        found = self._consumer.consume(MESSAGES_PER_READ, timeout=seconds)
+        messages = [message for message in found if message.error() is None]
+        if len(messages) < len(found):
+            self._notices([message for message in found if message.error() is not None])
+        return messages
+
+    def advance(self, partitions: Mapping[int, int]) -> None:
+        """Note the offsets after the last message of each partition."""
+        for partition, offset in partitions.items():
+            self.next[partition] = max(self.next[partition], offset)
+
+    def reached(self, ends: Mapping[int, int]) -> bool:
+        """Whether everything before the given offsets has been read."""
+        return all(self.next[partition] >= end for partition, end in ends.items())
+
+    def measure_lag(self) -> None:
+        """Set the lag metric from what the last fetches said, without asking the broker."""
+        lag = 0
+        for partition, offset in self.next.items():
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), cached=True
+            )
+            lag += max(0, end - offset)
+        metrics.LAG.labels(topic=self.topic).set(lag)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _notices(self, notices: list[Message]) -> None:
+        for notice in notices:
+            error = notice.error()
+            if error.code() == KafkaError._PARTITION_EOF:
+                # Ends that no message has, such as a transaction's marker, are passed by this.
+                partition = notice.partition()
+                self.next[partition] = max(self.next[partition], notice.offset())
+            elif error.code() in _FATAL:
+                raise KafkaException(error)

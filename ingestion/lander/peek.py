@@ -1,0 +1,177 @@
+"""Reads ``event_time`` out of many Avro payloads at once, without a Python object per row.
+
+Bronze needs one field of the payload, and decoding whole records in Python costs several times
+what landing them does. Payloads of a batch lie back to back in one Arrow buffer, so the fields
+up to ``event_time`` are skipped with one cursor array, all rows in step.
+
+Only these fields are read, and on purpose. A row that is refused here never reaches the layers
+behind, so the lander must refuse nothing that Spark's decoder accepts: bytes after the record,
+text that is no UTF-8, or a decimal out of range are theirs to judge. What cannot be read as far
+as the event time, on the other hand, no decoder can read.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import schemas
+from lakehouse.errors import LakehouseError
+from schemas.registry import ContractRegistry
+
+EVENT_TIME: Final = "event_time"
+# Confluent wire format: a zero byte, then the schema id, four bytes, big-endian.
+HEADER_BYTES = 5
+# Nine groups of seven bits fit a signed 64-bit number; longer varints are read one by one.
+VARINT_BYTES = 9
+LONGEST_VARINT_BYTES = 10
+
+Int64 = npt.NDArray[np.int64]
+Layout = tuple[str, ...]
+
+
+class UnreadableSchemaError(LakehouseError):
+    """A schema has something before its event time that this module cannot skip."""
+
+
+class Peeked(NamedTuple):
+    """What was read, one entry a row; rows that are not ``read`` hold nothing."""
+
+    schema_id: npt.NDArray[np.int32]
+    event_time_us: Int64
+    read: npt.NDArray[np.bool_]
+
+
+def layouts(topic: str) -> dict[int, Layout]:
+    """Return the layout of every schema version that the contracts list for a topic.
+
+    Raises:
+        UnreadableSchemaError: A version cannot be read by :func:`peek`.
+    """
+    registry = ContractRegistry()
+    return {
+        version.id: layout_of(json.loads(registry.schema_for(version.id)))
+        for version in schemas.topics()[topic].versions
+    }
+
+
+def layout_of(schema: Mapping[str, Any]) -> Layout:
+    """Return the kinds of a record's fields up to and with the event time.
+
+    Raises:
+        UnreadableSchemaError: One of them is neither text nor an integer, or there is no event
+            time.
+    """
+    kinds: list[str] = []
+    for field in schema["fields"]:
+        kind = field["type"]
+        kind = kind["type"] if isinstance(kind, dict) else kind
+        if kind not in ("string", "bytes", "int", "long"):
+            break
+        kinds.append("text" if kind in ("string", "bytes") else "number")
+        if field["name"] == EVENT_TIME and kinds[-1] == "number":
+            return tuple(kinds)
+    raise UnreadableSchemaError(
+        f"schema {schema['name']}: {EVENT_TIME} must be an integer with only text and integers "
+        "before it; add new fields behind it"
+    )
+
+
+def peek_one(payload: bytes, layouts: Mapping[int, Layout]) -> tuple[int, int] | None:
+    """Read one payload as :func:`peek` does, with varints of any length; None if it cannot be."""
+    schema_id = int.from_bytes(payload[1:HEADER_BYTES], "big")
+    if len(payload) <= HEADER_BYTES or payload[0] != 0 or schema_id not in layouts:
+        return None
+    at, value = HEADER_BYTES, 0
+    for kind in layouts[schema_id]:
+        raw = 0
+        for index in range(LONGEST_VARINT_BYTES):
+            if at >= len(payload):
+                return None
+            byte = payload[at]
+            at += 1
+            raw |= (byte & 0x7F) << (7 * index)
+            if byte < 0x80:
+                break
+        else:
+            return None
+        raw &= 0xFFFF_FFFF_FFFF_FFFF
+        value = (raw >> 1) ^ -(raw & 1)
+        if kind == "text":
+            if not 0 <= value <= len(payload) - at:
+                return None
+            at += value
+    return schema_id, value
+
+
+def peek(payloads: pa.BinaryArray, layouts: Mapping[int, Layout]) -> Peeked:
+    """Read schema id and event time (microseconds) of every payload that can be read in step.
+
+    Args:
+        payloads: Confluent-framed messages without nulls.
+        layouts: For each schema id that may be read so, the types up to the event time.
+    """
+    rows = len(payloads)
+    found = Peeked(np.zeros(rows, np.int32), np.zeros(rows, np.int64), np.zeros(rows, np.bool_))
+    if rows == 0:
+        return found
+    _, offsets_buffer, data_buffer = payloads.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[payloads.offset : payloads.offset + rows + 1]
+    if data_buffer is None or data_buffer.size == 0:
+        return found
+    data = np.frombuffer(data_buffer, np.uint8)
+    start, end = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
+    framed = end - start > HEADER_BYTES
+    framed &= data.take(start, mode="clip") == 0
+    ids = np.zeros(rows, np.int64)
+    for index in range(1, HEADER_BYTES):
+        ids = (ids << 8) | data.take(start + index, mode="clip")
+    for schema_id, layout in layouts.items():
+        _read_rows(data, start, end, framed & (ids == schema_id), schema_id, layout, found)
+    return found
+
+
+def _read_rows(
+    data: npt.NDArray[np.uint8],
+    start: Int64,
+    end: Int64,
+    mine: npt.NDArray[np.bool_],
+    schema_id: int,
+    layout: Sequence[str],
+    found: Peeked,
+) -> None:
+    every = bool(mine.all())
+    rows = slice(None) if every else np.flatnonzero(mine)
+    cursor, end = start[rows] + HEADER_BYTES, end[rows]
+    well = np.ones(len(cursor), np.bool_)
+    value = cursor
+    for kind in layout:
+        value, cursor, whole = _varint(data, cursor, end)
+        well &= whole
+        if kind == "text":
+            well &= (value >= 0) & (value <= end - cursor)
+            cursor = np.where(well, cursor + value, end)
+    found.schema_id[rows] = schema_id
+    found.event_time_us[rows] = value
+    found.read[rows] = well
+
+
+def _varint(
+    data: npt.NDArray[np.uint8], cursor: Int64, end: Int64
+) -> tuple[Int64, Int64, npt.NDArray[np.bool_]]:
+    """Read one zigzag varint a row: the values, the cursors after them, and which were whole."""
+    raw = np.zeros(len(cursor), np.int64)
+    length = np.ones(len(cursor), np.int64)
+    going = np.ones(len(cursor), np.bool_)
+    for index in range(VARINT_BYTES):
+        byte = data.take(cursor + index, mode="clip").astype(np.int64)
+        raw |= np.where(going, (byte & 0x7F) << (7 * index), 0)
+        going &= byte >= 0x80
+        if not going.any():
+            break
+        length += going
+    after = cursor + length
+    return (raw >> 1) ^ -(raw & 1), after, ~going & (after <= end)
