@@ -1,0 +1,54 @@
+"""``lakehouse batch`` and ``lakehouse reconcile``: the hourly steps."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from lakehouse.catalog import load_catalog
+from lakehouse.intervals import Interval
+from lakehouse.settings import get_settings
+from lakehouse.telemetry import configure_logging
+
+app = typer.Typer()
+
+Start = Annotated[str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")]
+End = Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def batch(start: Start, end: End, as_json: AsJson = False) -> None:
+    """Recompute the business hours that events ingested in an interval touch, and publish them.
+
+    Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
+    """
+    from batch.job import BatchJob
+    from lakehouse.spark import spark_session
+
+    interval = Interval.parse(start, end)
+    settings = get_settings()
+    configure_logging("batch", settings.log_level)
+    spark = spark_session(settings, "batch")
+    try:
+        report = BatchJob(spark, load_catalog(settings), settings).run(interval)
+    finally:
+        spark.stop()
+    hours = [hour.isoformat() for hour in report.business_hours]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "run_id": report.run_id,
+                    "business_hours": hours,
+                    "bronze_snapshot_id": report.snapshot_id,
+                    "trades": report.trades,
+                    "bars_changed": report.bars_changed,
+                }
+            )
+        )
+    else:
+        typer.echo(
+            f"{interval}: {len(hours)} business hours, {report.trades} trades, "
+            f"{report.bars_changed} bars new or changed"
+        )

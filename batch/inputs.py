@@ -1,0 +1,100 @@
+"""What a batch run reads: the bronze rows of its interval, and those of the hours they touch."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.intervals import Interval, covering
+from lakehouse.positions import LogPosition
+from lakehouse.transforms.trades import is_timely
+
+BRONZE = "bronze.market_trades"
+
+
+def pinned_bronze(spark: SparkSession, snapshot_id: int) -> DataFrame:
+    """Read the bronze trades as of one snapshot."""
+    return spark.read.option("snapshot-id", str(snapshot_id)).table(f"{CATALOG_NAME}.{BRONZE}")
+
+
+def ingested_in(interval: Interval) -> Column:
+    """Tell whether a row was ingested in the interval."""
+    return within("ingested_at", [interval])
+
+
+def within(column: str, intervals: Iterable[Interval]) -> Column:
+    """Tell whether a time is in one of some intervals; in a form that prunes files."""
+    return reduce(
+        or_,
+        (
+            (F.col(column) >= F.lit(interval.start)) & (F.col(column) < F.lit(interval.end))
+            for interval in intervals
+        ),
+        F.lit(False),
+    )
+
+
+def touched_hours(bronze: DataFrame, interval: Interval) -> tuple[datetime, ...]:
+    """Return the business hours that events ingested in the interval belong to, in order."""
+    hours = (
+        bronze.where(ingested_in(interval))
+        .where(is_timely(F.col("event_time"), F.col("kafka_timestamp")))
+        .select(F.date_trunc("hour", "event_time").alias("hour"))
+        .distinct()
+        .toArrow()
+        .column("hour")
+        .to_pylist()
+    )
+    return tuple(sorted(hours))
+
+
+def rows_of_hours(as_of: Mapping[datetime, datetime]) -> Column:
+    """Tell whether a bronze row belongs to one of some hours and was ingested in time.
+
+    Args:
+        as_of: By business hour, the time before which a row must have been ingested.
+    """
+    hours_by_end: dict[datetime, list[datetime]] = defaultdict(list)
+    for hour, end in as_of.items():
+        hours_by_end[end].append(hour)
+    return reduce(
+        or_,
+        (
+            within("event_time", covering(hours)) & (F.col("ingested_at") < F.lit(end))
+            for end, hours in hours_by_end.items()
+        ),
+        F.lit(False),
+    )
+
+
+def days_of(hours: Iterable[datetime]) -> list[Interval]:
+    """Return the UTC days that some hours belong to, in order."""
+    days = sorted({hour.replace(hour=0) for hour in hours})
+    return [Interval(day, day + timedelta(days=1)) for day in days]
+
+
+def on_days(days: Iterable[Interval]) -> Column:
+    """Tell whether a business date is one of some days."""
+    return F.col("business_date").isin([day.start.date() for day in days])
+
+
+def ingested_positions(bronze: DataFrame, interval: Interval) -> dict[str, tuple[int, int]]:
+    """Return, by log partition, the positions that were ingested in the interval: [first, end).
+
+    Ingestion times never go back along a partition, so these are all positions in between. Where
+    the topic was made anew within the interval, they are those of the new generation.
+    """
+    position = LogPosition(1, 0).encode() * F.col("topic_generation") + F.col("kafka_offset")
+    rows = (
+        bronze.where(ingested_in(interval))
+        .groupBy("kafka_partition", "topic_generation")
+        .agg(F.min(position).alias("first"), (F.max(position) + 1).alias("end"))
+        .orderBy("topic_generation", "kafka_partition")
+        .collect()
+    )
+    return {str(row.kafka_partition): (row["first"], row["end"]) for row in rows}

@@ -1,0 +1,64 @@
+"""Write, audit, publish: a result goes to a branch and becomes visible only if it is sound."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import DataFrame, SparkSession
+
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.errors import LakehouseError
+
+
+class PublishConflictError(LakehouseError):
+    """Another writer published to the table while this run was at work; run it again."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A table's branch that one run works on."""
+
+    table: str
+    name: str
+
+    @property
+    def target(self) -> str:
+        """The identifier under which engines read and write the branch."""
+        return f"{CATALOG_NAME}.{self.table}.branch_{self.name}"
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        """Read the branch as it is now."""
+        return spark.table(self.target)
+
+    def publish(self, spark: SparkSession) -> None:
+        """Make the branch the table's main line.
+
+        Raises:
+            PublishConflictError: The table was published to since the branch was made.
+        """
+        try:
+            spark.sql(
+                f"CALL {CATALOG_NAME}.system.fast_forward("
+                f"table => '{self.table}', branch => 'main', to => '{self.name}')"
+            ).collect()
+        except Py4JJavaError as error:
+            if "ancestor" not in str(error.java_exception):
+                raise
+            raise PublishConflictError(
+                f"{self.table} was published to by another run meanwhile: run the interval again"
+            ) from error
+
+
+@contextmanager
+def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[list[Branch]]:
+    """Give a run its branches of some tables; they are dropped at the end, published or not."""
+    made: list[Branch] = []
+    try:
+        for table in tables:
+            spark.sql(f"ALTER TABLE {CATALOG_NAME}.{table} CREATE BRANCH `{name}`")
+            made.append(Branch(table, name))
+        yield made
+    finally:
+        for branch in made:
+            spark.sql(f"ALTER TABLE {CATALOG_NAME}.{branch.table} DROP BRANCH IF EXISTS `{name}`")

@@ -1,0 +1,109 @@
+"""The run log, ``ops.runs``: what ran over which interval, and what came of it."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+
+from lakehouse.intervals import Interval
+from lakehouse.resilience import retrying
+
+RUNS = "ops.runs"
+# A commit of one row takes milliseconds; others that append at the same time are as quick.
+COMMIT_BUDGET_SECONDS = 30.0
+
+
+class Status(StrEnum):
+    """How far a run has come."""
+
+    STARTED = "STARTED"
+    PUBLISHED = "PUBLISHED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a step over a data interval."""
+
+    kind: str
+    interval: Interval
+    business_hours: tuple[datetime, ...]
+    # What happened when is bookkeeping about the run; no result depends on it.
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class RunLog:
+    """Appends to and reads ``ops.runs``."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def record(
+        self,
+        run: Run,
+        status: Status,
+        *,
+        snapshots: Mapping[str, int | None] | None = None,
+        offsets: Mapping[str, tuple[int, int]] | None = None,
+        rows_written: int | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Append what is known of a run now."""
+        row = {
+            "run_id": run.run_id,
+            "kind": run.kind,
+            "interval_start": run.interval.start,
+            "interval_end": run.interval.end,
+            "status": status.value,
+            "business_hours": json.dumps([hour.isoformat() for hour in run.business_hours]),
+            "offsets": json.dumps(offsets) if offsets is not None else None,
+            "snapshots": json.dumps(snapshots) if snapshots is not None else None,
+            "rows_written": rows_written,
+            "detail": detail,
+            "started_at": run.started_at,
+            "recorded_at": datetime.now(UTC),
+        }
+        append_row(self._catalog, RUNS, row)
+
+    def latest_ends(
+        self, kind: str, after: datetime, hours: Iterable[datetime]
+    ) -> dict[datetime, datetime]:
+        """Return, of some business hours, the latest interval end beyond ``after`` that was run.
+
+        Runs that only started count: one that published nothing did no harm by counting, one that
+        published and then died before it said so must count.
+        """
+        wanted = set(hours)
+        rows = (
+            self._catalog.load_table(RUNS)
+            .scan(
+                row_filter=f"kind = '{kind}' and interval_end > '{after.isoformat()}'",
+                selected_fields=("interval_end", "business_hours"),
+            )
+            .to_arrow()
+            .to_pylist()
+        )
+        latest: dict[datetime, datetime] = {}
+        for row in rows:
+            for hour in map(datetime.fromisoformat, json.loads(row["business_hours"])):
+                if hour in wanted:
+                    latest[hour] = max(row["interval_end"], latest.get(hour, after))
+        return latest
+
+
+def append_row(catalog: Catalog, name: str, row: Mapping[str, object]) -> None:
+    """Append one row to an audit table; a concurrent append is waited out."""
+
+    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
+    def commit() -> None:
+        table = catalog.load_table(name)
+        table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
+
+    commit()

@@ -1,0 +1,40 @@
+"""``lakehouse speed``: the speed layer as a process."""
+
+import signal
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from lakehouse.catalog import load_catalog
+from lakehouse.settings import get_settings
+from lakehouse.telemetry import configure_logging
+
+app = typer.Typer()
+
+
+@app.command()
+def speed(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop at the end of the log as it is now.")
+    ] = False,
+) -> None:
+    """Keep the provisional rows of the merged view seconds behind the log.
+
+    Reads Kafka from where it stopped. A first start begins where batch's coverage ends.
+
+    Example: lakehouse speed --once
+    """
+    from lakehouse.spark import spark_session
+    from speed.query import start_query, wait
+
+    settings = get_settings()
+    configure_logging("speed", settings.log_level)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    spark = spark_session(settings, "speed")
+    try:
+        wait(start_query(spark, settings, load_catalog(settings), once=once), stop)
+    finally:
+        spark.stop()

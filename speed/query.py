@@ -1,0 +1,131 @@
+"""The streaming query: from the topic, from where it stopped, into the speed layer."""
+
+import json
+from threading import Event
+
+from pyiceberg.catalog import Catalog
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming import StreamingQuery
+
+from lakehouse.broker import topic_id
+from lakehouse.coverage import batch_coverage
+from lakehouse.errors import LakehouseError
+from lakehouse.positions import LogPosition
+from lakehouse.progress import read_progress
+from lakehouse.settings import Settings
+from speed.layer import TOPIC, SpeedLayer
+from speed.log import log_starts
+
+BRONZE = "bronze.market_trades"
+# Catching up in bites keeps a micro-batch, and what a crash repeats, to seconds.
+MAX_EVENTS_PER_BATCH = 100_000
+# How soon a stop request is noticed; the query itself does not wait for it.
+POLL_SECONDS = 0.5
+
+
+class WrongTopicError(LakehouseError):
+    """The topic is not the one that bronze was landed from."""
+
+
+class UncoveredLogError(LakehouseError):
+    """The log has lost events that batch has not seen: windows would be partial."""
+
+
+def current_generation(settings: Settings, catalog: Catalog) -> int:
+    """Return the generation of the topic, as the lander declared it.
+
+    Raises:
+        WrongTopicError: The topic was made anew and the lander was not told.
+    """
+    progress = read_progress(catalog.load_table(BRONZE))
+    if progress is None:
+        return 0
+    if progress.topic_id != (found := topic_id(settings, TOPIC)):
+        raise WrongTopicError(
+            f"topic {TOPIC} has the id {found}, bronze was landed from {progress.topic_id}: the "
+            "topic was made anew; declare it with `lakehouse land --new-generation`"
+        )
+    return progress.generation
+
+
+def starting_offsets(settings: Settings, catalog: Catalog, generation: int) -> dict[int, int]:
+    """Return the offset of each partition at which a query without a checkpoint must start.
+
+    That is where batch's coverage ends: what lies before is in silver, all of it.
+
+    Raises:
+        UncoveredLogError: The log begins later than that.
+    """
+    origin = LogPosition(generation, 0).encode()
+    coverage = batch_coverage(catalog, origin)
+    offsets = {}
+    for partition, first in log_starts(settings, TOPIC).items():
+        offset = coverage.get(partition, origin) - origin
+        if first > offset:
+            raise UncoveredLogError(
+                f"{TOPIC} partition {partition} begins at offset {first}, batch has covered it "
+                f"up to {offset}: run `lakehouse batch` over all that is landed, then start again"
+            )
+        offsets[partition] = offset
+    return offsets
+
+
+def start_query(
+    spark: SparkSession, settings: Settings, catalog: Catalog, *, once: bool
+) -> StreamingQuery:
+    """Start the speed layer's query on the trades topic.
+
+    Args:
+        spark: The session.
+        settings: Addresses, checkpoint folder and trigger.
+        catalog: The lake's catalog.
+        once: Stop at the end of the log as it is now, instead of going on.
+    """
+    generation = current_generation(settings, catalog)
+    checkpoint = settings.checkpoints / "speed" / f"{TOPIC}.g{generation}"
+    layer = SpeedLayer(spark, max_payload_bytes=settings.max_payload_bytes)
+    starts = starting_offsets(settings, catalog, generation)
+    log = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", settings.bootstrap_servers)
+        .option("subscribe", TOPIC)
+        # Heeded only by a query without a checkpoint.
+        .option("startingOffsets", json.dumps({TOPIC: {str(p): o for p, o in starts.items()}}))
+        .option("maxOffsetsPerTrigger", MAX_EVENTS_PER_BATCH)
+        .option("failOnDataLoss", "true")
+        .load()
+    )
+    writer = (
+        records_of(log, generation)
+        .writeStream.queryName(f"speed_{TOPIC}")
+        .option("checkpointLocation", checkpoint.as_uri())
+        .foreachBatch(lambda records, _batch_id: layer.process(records))
+    )
+    every = f"{settings.speed_trigger_seconds} seconds"
+    return (
+        writer.trigger(availableNow=True) if once else writer.trigger(processingTime=every)
+    ).start()
+
+
+def records_of(log: DataFrame, generation: int) -> DataFrame:
+    """Name the columns of a Kafka source as log records have them everywhere."""
+    return log.select(
+        F.lit(generation).alias("topic_generation"),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("timestamp").alias("kafka_timestamp"),
+        F.col("value").alias("payload"),
+    )
+
+
+def wait(query: StreamingQuery, stop: Event) -> None:
+    """Wait until the query ends or a stop is asked for; then stop it between two batches.
+
+    Raises:
+        pyspark.errors.StreamingQueryException: The query failed.
+    """
+    while not stop.is_set():
+        if query.awaitTermination(POLL_SECONDS):
+            return
+    query.stop()
