@@ -26,6 +26,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; then instant)
+	@:
 
 demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo

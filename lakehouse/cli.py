@@ -116,7 +116,9 @@ def examine(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        table = Table("check", "", "found", "what to do", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for heading in ("check", "", "found", "what to do"):
+            table.add_column(heading, overflow="fold")
         for finding in findings:
             style = VERDICT_STYLES[finding.verdict]
             verdict = f"[{style}]{finding.verdict}[/]"

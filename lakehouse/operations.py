@@ -92,8 +92,9 @@ def down(settings: Settings) -> list[str]:
     """Stop every process of the home, readers before the broker; return what was running."""
     supervisor = Supervisor(settings.home)
     with supervisor.exclusive():
-        others = [record.name for record in supervisor.records() if record.name != broker.PROCESS]
-        stopped = [name for name in reversed(others) if supervisor.stop(name)]
+        names = [record.name for record in supervisor.records() if record.name != broker.PROCESS]
+        names.sort(key=lambda name: PROCESSES.index(name) if name in PROCESSES else len(PROCESSES))
+        stopped = [name for name in reversed(names) if supervisor.stop(name)]
         if broker.stop_broker(settings, supervisor):
             stopped.append(broker.PROCESS)
     return stopped

@@ -193,7 +193,8 @@ class Supervisor:
         if record.alive:
             _signal(psutil.Process(record.pid), signal.SIGTERM)
             self._wait_gone(lambda: not record.alive, grace_seconds)
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        numbers = (signal.SIGKILL,) if record.alive else (signal.SIGTERM, signal.SIGKILL)
+        for number in numbers:
             for process in record.members():
                 _signal(process, number)
             self._wait_gone(lambda: not record.members(), KILL_GRACE_SECONDS)

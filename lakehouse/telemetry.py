@@ -2,6 +2,7 @@
 
 import sys
 from typing import TextIO
+from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
@@ -18,7 +19,6 @@ def configure_logging(process: str, level: str = "INFO", stream: TextIO | None =
         level: Lowest level that is logged, by its name.
         stream: Standard error when not given.
     """
-    stream = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -26,23 +26,28 @@ def configure_logging(process: str, level: str = "INFO", stream: TextIO | None =
     ]
     style: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
-        if stream.isatty()
+        if (stream or sys.stderr).isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *style],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        # Looked up at each use: who runs a command inside a program may have swapped it since.
+        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process)
 
 
-def serve_metrics(port: int, registry: CollectorRegistry = REGISTRY) -> int:
-    """Serve ``registry`` for Prometheus on this machine; return the port (0 asks for a free one).
+def serve_metrics(port: int, registry: CollectorRegistry = REGISTRY) -> WSGIServer:
+    """Serve ``registry`` for Prometheus on this machine until the process ends.
+
+    Args:
+        port: Where to listen; 0 asks for a free one, which the returned server knows.
+        registry: What to serve.
 
     Raises:
         OSError: The port is taken.
     """
     server, _ = start_http_server(port, addr=LOOPBACK, registry=registry)
-    return int(server.server_port)
+    return server

@@ -1,0 +1,87 @@
+"""What the doctor finds, and what it advises."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from lakehouse import doctor
+from lakehouse.doctor import Finding, examine
+from lakehouse.java import JavaError
+from lakehouse.processes import Supervisor
+from lakehouse.settings import Settings
+
+
+def finding(settings: Settings, check: str, absent: dict[str, str] | None = None) -> Finding:
+    return next(found for found in examine(settings, absent or {}) if found.check == check)
+
+
+def test_an_empty_home_is_no_fault(settings: Settings) -> None:
+    assert finding(settings, "python").verdict == "ok"
+    assert finding(settings, "processes").verdict == "ok"
+
+
+def test_missing_artifacts_are_a_failure_with_the_way_out(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"cache": settings.home / "cache"})
+    found = finding(elsewhere, "artifacts")
+    assert (found.verdict, found.advice) == ("failure", "run `lakehouse artifacts fetch`")
+
+
+def test_a_missing_java_is_a_failure_with_what_to_install(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise JavaError("no Java was found (JAVA_HOME, PATH): install a JDK 17")
+
+    monkeypatch.setattr(doctor, "find_java", none)
+    found = finding(settings, "java")
+    assert (found.verdict, found.advice) == ("failure", "install a JDK 17")
+
+
+def test_a_dead_process_is_found(settings: Settings) -> None:
+    supervisor = Supervisor(settings.home)
+    record = supervisor.start("land", [sys.executable, "-c", "pass"])
+    supervisor._children["land"].wait()
+    assert not record.alive
+    found = finding(settings, "process: land")
+    assert found.verdict == "warning"
+    assert "land.log" in found.detail
+    assert "lakehouse down" in found.advice
+
+
+def test_a_port_taken_by_a_stranger_is_found(settings: Settings) -> None:
+    port = Supervisor(settings.home).port("kafka")
+    assert finding(settings, "port: kafka").verdict == "ok"
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", port))
+        squatter.listen()
+        assert finding(settings, "port: kafka").verdict == "warning"
+
+
+def test_little_space_and_memory_are_warnings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "DISK_BYTES", 1 << 62)
+    monkeypatch.setattr(doctor, "MEMORY_BYTES", 1 << 62)
+    assert {finding(settings, name).verdict for name in ("disk: home", "memory")} == {"warning"}
+
+
+def test_an_absent_room_is_a_warning(settings: Settings) -> None:
+    found = finding(settings, "room: demo", {"demo": "No module named 'matplotlib'"})
+    assert (found.verdict, found.advice) == ("warning", "run `make setup`")
+    assert "matplotlib" in found.detail
+
+
+def test_json_is_for_programs_and_failures_set_the_exit_code(settings: Settings) -> None:
+    environ = {"LAKEHOUSE_HOME": str(settings.home), "LAKEHOUSE_CACHE": str(settings.home / "no")}
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse", "doctor", "--json"],
+        env=environ | {"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    verdicts = {entry["check"]: entry["verdict"] for entry in json.loads(done.stdout)}
+    assert (done.returncode, verdicts["artifacts"]) == (1, "failure")

@@ -1,0 +1,126 @@
+"""Starting, stopping and looking at a home's processes, with stand-ins for the real ones."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lakehouse import broker, operations
+from lakehouse.errors import LakehouseError
+from lakehouse.processes import ProcessError, ProcessRecord, Supervisor
+from lakehouse.settings import Settings
+
+# A layer's sign of life, then work without end; a layer that fails; a verb that ends well.
+BEATING = (
+    "import sys, time; from lakehouse.heartbeat import Heartbeat; "
+    "from lakehouse.settings import get_settings; "
+    "Heartbeat(get_settings(), sys.argv[1]).beat(); time.sleep(600)"
+)
+VERBS = {"land": BEATING, "speed": BEATING, "schemas": "pass"}
+
+
+@pytest.fixture
+def verbs(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[dict[str, str]]:
+    """Python code that stands in for each verb; the broker is a process that only sleeps."""
+    code = dict(VERBS)
+
+    def start_broker(settings: Settings, supervisor: Supervisor) -> ProcessRecord:
+        return supervisor.start("kafka", [sys.executable, "-c", "import time; time.sleep(600)"])
+
+    monkeypatch.setattr(
+        operations, "_verb", lambda *words: [sys.executable, "-c", code[words[0]], *words]
+    )
+    monkeypatch.setattr(broker, "start_broker", start_broker)
+    monkeypatch.setattr(broker, "ensure_topics", lambda settings: None)
+    monkeypatch.setattr(operations, "LAYER_DEADLINE_SECONDS", 30.0)
+    yield code
+    operations.down(settings)
+
+
+def running(settings: Settings) -> list[str]:
+    return [entry.name for entry in operations.status(settings) if entry.state == "running"]
+
+
+def test_up_starts_all_in_order_and_down_stops_all(
+    settings: Settings, verbs: dict[str, str]
+) -> None:
+    told: list[str] = []
+    operations.up(settings, operations.PROCESSES, told.append)
+    assert running(settings) == ["kafka", "land", "speed"]
+    assert told[:3] == ["starting the broker", "making the topics", "making the tables"]
+    by_name = {entry.name: entry for entry in operations.status(settings)}
+    assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "starting")
+    assert (by_name["land"].rss_bytes or 0) > 0
+    assert operations.down(settings) == ["speed", "land", "kafka"]
+    assert running(settings) == []
+    assert operations.down(settings) == []
+
+
+def test_up_again_starts_only_what_is_missing(settings: Settings, verbs: dict[str, str]) -> None:
+    operations.up(settings, ["kafka", "land"], lambda _: None)
+    before = {entry.name: entry.pid for entry in operations.status(settings)}
+    operations.up(settings, operations.PROCESSES, lambda _: None)
+    after = {entry.name: entry.pid for entry in operations.status(settings)}
+    assert (after["kafka"], after["land"]) == (before["kafka"], before["land"])
+    assert after["speed"] is not None
+
+
+def test_a_layer_that_dies_takes_down_what_was_started_with_it(
+    settings: Settings, verbs: dict[str, str]
+) -> None:
+    operations.up(settings, ["kafka"], lambda _: None)
+    verbs["speed"] = "raise SystemExit('no checkpoint')"
+    with pytest.raises(ProcessError, match=r"speed died while starting(.|\n)*no checkpoint"):
+        operations.up(settings, operations.PROCESSES, lambda _: None)
+    assert running(settings) == ["kafka"], "what ran before is not touched"
+
+
+def test_tables_that_cannot_be_made_are_said_with_the_reason(
+    settings: Settings, verbs: dict[str, str]
+) -> None:
+    verbs["schemas"] = "raise SystemExit('contract gold.bars_1m: unknown type')"
+    with pytest.raises(LakehouseError, match=r"`lakehouse schemas apply` failed:\n.*unknown type"):
+        operations.up(settings, operations.PROCESSES, lambda _: None)
+    assert running(settings) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_at_any_step_nothing_is_left_running(
+    settings: Settings, verbs: dict[str, str], number: signal.Signals
+) -> None:
+    def interrupt(step: str) -> None:
+        if step == "waiting for speed":
+            assert running(settings) == ["kafka", "land", "speed"]
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        operations.up(settings, operations.PROCESSES, interrupt)
+    assert running(settings) == []
+
+
+def test_a_killed_layer_is_dead_until_up_starts_it_again(
+    settings: Settings, verbs: dict[str, str]
+) -> None:
+    operations.up(settings, ["kafka", "land"], lambda _: None)
+    record = Supervisor(settings.home).find("land")
+    assert record is not None
+    os.kill(record.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while record.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    states = {entry.name: entry.state for entry in operations.status(settings)}
+    assert states == {"kafka": "running", "land": "dead", "speed": "stopped"}
+    operations.up(settings, ["land"], lambda _: None)
+    assert running(settings) == ["kafka", "land"]
+
+
+def test_a_layer_without_beats_is_stalled(
+    settings: Settings, verbs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operations.up(settings, ["kafka", "land"], lambda _: None)
+    monkeypatch.setattr(operations, "STALLED_SECONDS", 0.0)
+    [land] = [entry for entry in operations.status(settings) if entry.name == "land"]
+    assert land.health == "stalled"
