@@ -1,0 +1,246 @@
+"""``lakehouse replay``, ``feed`` and ``synth``: the verbs that bring events in."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ingestion.adapters import VENUES, Venue, venue_named
+from ingestion.encoding import trade_encoder
+from ingestion.intake import Intake
+from ingestion.lander.cli import app as lander_app
+from ingestion.load import LoadCounts, send_load
+from ingestion.producer import EventProducer
+from ingestion.replay import adapters_for
+from ingestion.replay import replay as replay_recordings
+from ingestion.reporting import intake_summary, progress, summarise
+from ingestion.synth import LoadProfile, synthetic_events
+from lakehouse.settings import get_settings
+from schemas.registry import ContractRegistry
+
+app = typer.Typer()
+# The lander's verbs stand beside the producers'.
+app.registered_commands += lander_app.registered_commands
+app.registered_groups += lander_app.registered_groups
+
+_MAX_SPEED: Final = "max"
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+
+
+def _venue(name: str) -> Venue:
+    if name not in VENUES:
+        raise typer.BadParameter(f"choose from {', '.join(VENUES)}")
+    return venue_named(name)
+
+
+def _speed(text: str) -> float | None:
+    if text == _MAX_SPEED:
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise typer.BadParameter("give a number above zero, or 'max'")
+    return speed
+
+
+@app.command()
+def replay(
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, .gz or plain.", exists=True, dir_okay=False),
+    ],
+    venue: Annotated[
+        Venue | None,
+        typer.Option(
+            parser=_venue,
+            metavar="|".join(VENUES),
+            help="Whose frames they are. Left out, the file names must begin with it.",
+        ),
+    ] = None,
+    speed: Annotated[
+        str,
+        typer.Option(help="Recorded seconds that pass in a real one, or 'max' for no waiting."),
+    ] = _MAX_SPEED,
+    as_json: JsonOption = False,
+) -> None:
+    """Send recorded frames to the log, merged by the time at which they were received.
+
+    A line of a recording is `<receive time, ns> <frame>`. What cannot be read becomes a dead
+    letter; the rest goes on.
+
+    Example: lakehouse replay demo/data/*.gz --speed 60
+    """
+    pace = _speed(speed)
+    recordings = adapters_for(files, venue)
+    started = time.monotonic()
+    with _producer() as producer, _stop_by_signal() as stop, progress("replaying") as show:
+        counts = replay_recordings(
+            recordings,
+            producer,
+            speed=pace,
+            stop=stop,
+            on_progress=lambda counts: show(counts.events.total(), counts.rejected.total()),
+        )
+        producer.flush()
+    summarise(intake_summary(counts, started), as_json=as_json)
+
+
+@app.command()
+def feed(
+    *,
+    venue: Annotated[
+        Venue, typer.Option(parser=_venue, metavar="|".join(VENUES), help="Which market.")
+    ],
+    symbol: Annotated[list[str], typer.Option(help="Whose trades, such as BTCUSDT; repeatable.")],
+    url: Annotated[
+        str | None, typer.Option(help="Base address of the stream server, instead of the venue's.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so long; left out, never.")
+    ] = None,
+    stall_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Connect again after so long without a frame.")
+    ] = 30.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow an exchange's live public trades until Ctrl-C, reconnecting whenever need be.
+
+    Example: lakehouse feed --venue binance_spot --symbol BTCUSDT --symbol ETHUSDT
+    """
+    # The WebSocket client is an extra that only this verb needs.
+    from ingestion.feed import Feed, Patience  # noqa: PLC0415
+
+    address = venue.stream_address(url or venue.default_base, symbol)
+    started = time.monotonic()
+    with _producer() as producer, progress(f"following {venue.name}") as show:
+        intake = Intake(producer)
+        following = Feed(
+            address,
+            venue.adapt,
+            intake,
+            patience=Patience(stall_seconds=stall_seconds),
+            on_frame=lambda: show(intake.counts.events.total(), intake.counts.rejected.total()),
+        )
+        asyncio.run(_until_stopped(following.run, seconds))
+        producer.flush()
+    summary = intake_summary(intake.counts, started)
+    summary |= {
+        "connections": following.connection.connections,
+        "drops": dict(following.connection.drops),
+        "gaps": following.sequence.gaps,
+        "missing_trades": following.sequence.missing_trades,
+        "repeated_trades": following.sequence.repeated_trades,
+    }
+    summarise(summary, as_json=as_json)
+
+
+def _share(what: str) -> Any:
+    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
+
+
+@app.command()
+def synth(
+    *,
+    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")] = 1000.0,
+    events: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
+    symbols: Annotated[int, typer.Option(min=1, help="Number of instruments, Zipf-skewed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Another seed, another market.")] = 0,
+    start: Annotated[
+        datetime | None, typer.Option(help="Event time of the first trade, UTC; left out: now.")
+    ] = None,
+    event_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Messages in a second of event time; left out: the rate."),
+    ] = None,
+    late: Annotated[float, _share("trades of up to 90 minutes ago")] = 0.0,
+    duplicate: Annotated[float, _share("repeated trades")] = 0.0,
+    out_of_order: Annotated[float, _share("trades that later ones overtake")] = 0.0,
+    corrections: Annotated[float, _share("corrections")] = 0.0,
+    cancels: Annotated[float, _share("cancels")] = 0.0,
+    bad: Annotated[float, _share("messages that must be refused")] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Send synthetic load; the same options with --start give the same events every time.
+
+    Example: lakehouse synth --rate 5000 --seconds 60 --late 0.01 --duplicate 0.01
+    """
+    profile = LoadProfile(
+        start=start.replace(tzinfo=UTC) if start else datetime.now(UTC),
+        symbols=symbols,
+        seed=seed,
+        events_per_second=event_rate or rate or LoadProfile.events_per_second,
+        late=late,
+        duplicate=duplicate,
+        out_of_order=out_of_order,
+        corrections=corrections,
+        cancels=cancels,
+        bad=bad,
+    )
+    started = time.monotonic()
+    with _producer() as producer, _stop_by_signal() as stop, progress("sending") as show:
+
+        def on_progress(counts: LoadCounts) -> None:
+            show(counts.events, counts.undecodable)
+
+        counts = send_load(
+            synthetic_events(profile),
+            producer,
+            rate=rate,
+            limit=events,
+            seconds=seconds,
+            stop=stop,
+            on_progress=on_progress,
+        )
+        producer.flush()
+    elapsed = time.monotonic() - started
+    summary = {
+        "events": counts.events,
+        "undecodable": counts.undecodable,
+        "seconds": round(elapsed, 3),
+        "events_per_second": round(counts.messages / elapsed, 1),
+    }
+    summarise(summary, as_json=as_json)
+
+
+def _producer() -> EventProducer:
+    settings = get_settings()
+    return EventProducer.connect(
+        settings.bootstrap_servers,
+        trade_encoder(ContractRegistry()),
+        max_payload_bytes=settings.max_payload_bytes,
+    )
+
+
+@contextmanager
+def _stop_by_signal() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C and a polite kill set, so that what was sent is flushed."""
+    stop = threading.Event()
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in wanted}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _until_stopped(run: Callable[[asyncio.Event], Any], seconds: float | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if seconds is not None:
+        loop.call_later(seconds, stop.set)
+    await run(stop)

@@ -1,0 +1,316 @@
+"""Sends events to the log so that each arrives once and in order, or the failure is heard."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ingestion.adapters import TradeEvent, event_key
+from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.errors import LakehouseError
+
+log = structlog.get_logger(__name__)
+
+
+STAGE: Final = "producer"
+
+# Long enough to sit out a broker's restart; after that somebody has to know.
+DELIVERY_TIMEOUT_SECONDS: Final = 120.0
+METADATA_TIMEOUT_SECONDS: Final = 10.0
+# Waiting a few milliseconds fills batches well and costs freshness nothing that anyone sees.
+LINGER_MS: Final = 5
+# Above this many waiting messages, sending waits for the broker.
+QUEUE_MESSAGES: Final = 200_000
+QUEUE_KBYTES: Final = 128 * 1024
+# The broker's own limit (infra/kafka/server.properties). It is far above that of an event, so that
+# what is too large for an event still fits into a dead letter.
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+# What a dead letter weighs beyond its payload: headers and framing.
+MESSAGE_OVERHEAD_BYTES: Final = 16 * 1024
+MAX_DEAD_LETTER_BYTES: Final = MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES
+# A full queue is polled in slices, so that failures are heard while waiting.
+_BACK_PRESSURE_POLL_SECONDS: Final = 0.1
+# Asking librdkafka for failures costs more than handing it a message.
+_MESSAGES_PER_POLL: Final = 500
+_SHOWN_KEY_BYTES: Final = 100
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+class DeliveryError(LakehouseError):
+    """Messages were handed over but never acknowledged.
+
+    Attributes:
+        topic: Topic of the first message that failed.
+        key: Its key.
+        count: How many failed.
+    """
+
+    def __init__(self, topic: str, key: bytes | None, count: int, cause: str) -> None:
+        self.topic, self.key, self.count = topic, key, count
+        name = (key or b"").decode(errors="backslashreplace")
+        super().__init__(
+            f"{count} message(s) were not delivered; the first was for topic {topic}, "
+            f"key {name!r}: {cause}"
+        )
+
+
+class BrokerUnavailableError(LakehouseError):
+    """No broker answers, or it does not have the topics that events go to."""
+
+
+class KafkaClient(Protocol):
+    """What is needed of ``confluent_kafka.Producer``."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes | None,
+        *,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        headers: Headers | None,
+    ) -> None:
+        """Queue a message; raises BufferError when the queue is full."""
+
+    def poll(self, timeout: float) -> int:
+        """Wait for delivery reports and call back with them."""
+
+    def flush(self, timeout: float) -> int:
+        """Wait for all messages; returns how many still wait."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What a producer has got acknowledged."""
+
+    events: int
+    dead_letters: Mapping[str, int]
+    """Count of dead letters by reason."""
+
+
+def client_settings(
+    bootstrap_servers: str,
+    *,
+    delivery_timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
+    compression: str = "lz4",
+) -> dict[str, str | int | float | bool]:
+    """Return librdkafka's settings for a producer that neither loses nor doubles nor reorders."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": "lakehouse-producer",
+        "enable.idempotence": True,
+        "acks": "all",
+        # The Java clients' partitioner: whoever produces, a key is always in one partition.
+        "partitioner": "murmur2_random",
+        "compression.type": compression,
+        "linger.ms": LINGER_MS,
+        "queue.buffering.max.messages": QUEUE_MESSAGES,
+        "queue.buffering.max.kbytes": QUEUE_KBYTES,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "delivery.timeout.ms": int(delivery_timeout_seconds * 1000),
+        # Successes are counted, not reported one by one.
+        "delivery.report.only.error": True,
+    }
+
+
+class EventProducer:
+    """Sends canonical events to the log, and what could not be read to the dead letters.
+
+    A failed delivery is raised by the next call, at the latest by ``flush``. Use it as a context
+    manager: leaving it in order flushes.
+    """
+
+    def __init__(
+        self,
+        client: KafkaClient,
+        encode: Callable[[TradeEvent], bytes],
+        *,
+        max_payload_bytes: int,
+        delivery_timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._encode = encode
+        self._max_payload_bytes = max_payload_bytes
+        self._timeout_seconds = delivery_timeout_seconds
+        self._clock = clock
+        self._events = 0
+        self._dead_letters: Counter[str] = Counter()
+        self._since_poll = 0
+        self._failed: list[tuple[str, bytes | None, str]] = []
+        self._oversized: list[tuple[bytes, bytes]] = []
+
+    @classmethod
+    def connect(
+        cls,
+        bootstrap_servers: str,
+        encode: Callable[[TradeEvent], bytes],
+        *,
+        max_payload_bytes: int,
+        overrides: Mapping[str, str | int | float | bool] | None = None,
+    ) -> Self:
+        """Connect to the log.
+
+        Raises:
+            BrokerUnavailableError: No broker answers, or a topic does not exist.
+        """
+        settings = client_settings(bootstrap_servers)
+        client = Producer({**settings, **(overrides or {})}, logger=logging.getLogger("librdkafka"))
+        try:
+            topics = client.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
+        except KafkaException as error:
+            raise BrokerUnavailableError(
+                f"no Kafka broker answers at {bootstrap_servers}: {error.args[0].str()}"
+            ) from error
+        for topic in (TRADES_TOPIC, DEAD_LETTERS_TOPIC):
+            if topic not in topics:
+                raise BrokerUnavailableError(
+                    f"the broker at {bootstrap_servers} has no topic {topic}: run `lakehouse up`"
+                )
+        return cls(client, encode, max_payload_bytes=max_payload_bytes)
+
+    def send(self, event: TradeEvent) -> None:
+        """Hand an event over; waits while the queue is full.
+
+        An event that is larger than the log takes becomes a dead letter.
+
+        Raises:
+            DeliveryError: An earlier message failed, or the broker takes none for too long.
+        """
+        self.send_encoded(event_key(event), self._encode(event))
+
+    def send_encoded(self, key: bytes, payload: bytes) -> None:
+        """Hand over a message value as it is; for the rest, see ``send``."""
+        if len(payload) > self._max_payload_bytes:
+            self._refuse_oversized(key, payload)
+            return
+        self._produce(TRADES_TOPIC, key, payload, None)
+        self._events += 1
+
+    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
+        """Send what could not be made an event to the dead letters.
+
+        Args:
+            payload: What was received, byte for byte. Only its beginning is kept if it is larger
+                than the log takes; header ``payload_bytes`` then tells its full size.
+            reason: Why it was refused, one snake_case word.
+            detail: The same as a sentence.
+            source: Where it came from: ``file:line`` or the address of a stream.
+
+        Raises:
+            DeliveryError: See ``send``.
+        """
+        headers: Headers = [
+            ("reason", reason),
+            ("detail", detail.encode(errors="backslashreplace")),
+            ("source", source.encode(errors="backslashreplace")),
+            ("stage", STAGE),
+        ]
+        if len(payload) > MAX_DEAD_LETTER_BYTES:
+            headers.append(("payload_bytes", str(len(payload))))
+            payload = payload[:MAX_DEAD_LETTER_BYTES]
+        log.debug("input refused", reason=reason, detail=detail, source=source)
+        self._produce(DEAD_LETTERS_TOPIC, None, payload, headers)
+        self._dead_letters[reason] += 1
+
+    def idle(self, seconds: float) -> None:
+        """Wait for at most so long, and hear of failed deliveries while at it."""
+        self._client.poll(seconds)
+        self._settle()
+
+    def flush(self) -> Delivered:
+        """Wait until all is acknowledged; returns the totals so far.
+
+        Raises:
+            DeliveryError: Something failed, or is not acknowledged in time.
+        """
+        waiting = self._client.flush(self._timeout_seconds)
+        if self._settle():
+            waiting = self._client.flush(self._timeout_seconds)
+            self._settle()
+        if waiting:
+            raise DeliveryError(
+                TRADES_TOPIC, None, waiting, f"no answer within {self._timeout_seconds:g} s"
+            )
+        return Delivered(events=self._events, dead_letters=dict(self._dead_letters))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # After a failed delivery, waiting for the rest would only delay the news.
+        if error_type is None or not issubclass(error_type, DeliveryError):
+            self.flush()
+
+    def _produce(
+        self, topic: str, key: bytes | None, payload: bytes, headers: Headers | None
+    ) -> None:
+        give_up = None
+        while True:
+            try:
+                self._client.produce(
+                    topic, payload, key, on_delivery=self._on_delivery, headers=headers
+                )
+                break
+            except BufferError:
+                give_up = give_up or self._clock() + self._timeout_seconds
+                if self._clock() > give_up:
+                    raise DeliveryError(
+                        topic, key, len(self._client), "the broker takes no more messages"
+                    ) from None
+                self.idle(_BACK_PRESSURE_POLL_SECONDS)
+            except KafkaException as error:
+                raise DeliveryError(topic, key, 1, error.args[0].str()) from error
+        self._since_poll += 1
+        if self._since_poll >= _MESSAGES_PER_POLL:
+            self._since_poll = 0
+            self.idle(0)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        """Note a failure; it is dealt with after the poll, since no callback may produce."""
+        if error is None:
+            return
+        topic, key = message.topic() or "", _bytes(message.key())
+        if topic == TRADES_TOPIC and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            # The topic's own limit is below ours.
+            self._oversized.append((key, _bytes(message.value())))
+        else:
+            self._failed.append((topic, key, error.str()))
+
+    def _settle(self) -> bool:
+        """Raise failures, and refuse what was too large; returns whether there was such."""
+        if self._failed:
+            failed, self._failed = self._failed, []
+            topic, key, cause = failed[0]
+            raise DeliveryError(topic, key, len(failed), cause)
+        oversized, self._oversized = self._oversized, []
+        for key, payload in oversized:
+            self._events -= 1
+            self._refuse_oversized(key, payload)
+        return bool(oversized)
+
+    def _refuse_oversized(self, key: bytes, payload: bytes) -> None:
+        self.refuse(
+            payload,
+            reason="message_too_large",
+            detail=f"the event is {len(payload)} bytes, which is more than the log takes",
+            source=f"{TRADES_TOPIC} key {key[:_SHOWN_KEY_BYTES].decode(errors='replace')}",
+        )
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
