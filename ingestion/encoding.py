@@ -143,7 +143,7 @@ def _string(value: str) -> bytes:
 
 def _decimal_encoder(name: str, precision: int, scale: int) -> Callable[[Decimal], bytes]:
     def encode(value: Decimal) -> bytes:
-        unscaled = int(value.scaleb(scale))
+        unscaled = int(value.scaleb(scale)) if value.is_finite() else 0
         if abs(unscaled) >= 10**precision or Decimal(unscaled).scaleb(-scale) != value:
             raise UnencodableError(f"{name} is {value}, which is no decimal({precision},{scale})")
         encoded = unscaled.to_bytes((unscaled.bit_length() + 8) // 8, "big", signed=True)
