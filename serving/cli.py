@@ -1,0 +1,121 @@
+"""``lakehouse sql``, ``views`` and ``chart``: what the lake serves, on the command line."""
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+
+from lakehouse.catalog import load_catalog
+from lakehouse.errors import LakehouseError
+from lakehouse.settings import get_settings
+from serving.engine import SqlEngine
+from serving.output import print_table, write_csv, write_json
+from serving.statements import InvalidSqlError
+from serving.views import view_names, view_sql
+
+app = typer.Typer()
+
+
+class ViewDialect(StrEnum):
+    """Engines that the views can be printed for."""
+
+    TRINO = "trino"
+    DUCKDB = "duckdb"
+
+
+class MissingDependencyError(LakehouseError):
+    """A part of the project that this command needs is not installed."""
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str | None, typer.Argument(help="One statement in DuckDB's dialect; - reads stdin.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, help="Read it here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
+) -> None:
+    """Query any table and merged view; changes nothing.
+
+    Decimals print with all their digits (in JSON as strings), timestamps as ISO 8601 in UTC.
+    Exits with 2 when the statement is wrong or refused, with 1 when it fails.
+
+    Example: lakehouse sql "SELECT status, count(*) FROM serving.bars_1m GROUP BY ALL" --json
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+    rows = SqlEngine(load_catalog(get_settings())).query(_statement(query, file))
+    if as_json:
+        write_json(rows, sys.stdout)
+    elif as_csv:
+        write_csv(rows, sys.stdout)
+    else:
+        print_table(rows, Console())
+
+
+@app.command()
+def views(
+    name: Annotated[
+        str | None, typer.Argument(help="One view, such as serving.bars_1m; all when left out.")
+    ] = None,
+    dialect: Annotated[
+        ViewDialect, typer.Option(help="The engine whose SQL is printed.")
+    ] = ViewDialect.TRINO,
+) -> None:
+    """Print the SQL of the merged views, as an engine runs it.
+
+    Example: lakehouse views serving.bars_1m --dialect duckdb
+    """
+    console = Console()
+    for view in view_names() if name is None else (name,):
+        text = f"-- {view}\n{view_sql(view, dialect.value)};\n"
+        if console.is_terminal:
+            console.print(Syntax(text, "sql", theme="ansi_dark"))
+        else:
+            typer.echo(text)
+
+
+@app.command()
+def chart(
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The PNG to write.")],
+    symbol: Annotated[
+        list[str] | None, typer.Option(help="A symbol to draw; repeat it; all when left out.")
+    ] = None,
+    venue: Annotated[list[str] | None, typer.Option(help="A venue to draw; repeat it.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="First minute to draw, in UTC.", show_default=False)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Draw minutes before this one, in UTC.")
+    ] = None,
+) -> None:
+    """Draw candlesticks of the merged one-minute bars; provisional bars are hollow.
+
+    Example: lakehouse chart --out bars.png --symbol BTCUSDT
+    """
+    try:
+        from serving.charts import draw_bars, read_bars  # noqa: PLC0415 - it needs an extra
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{error.name} is missing: install the project with its demo extra"
+        ) from error
+    engine = SqlEngine(load_catalog(get_settings()))
+    bars = read_bars(engine, venues=venue, symbols=symbol, since=since, until=until)
+    draw_bars(bars, out)
+    typer.echo(f"{len(bars)} bars in {out}")
+
+
+def _statement(query: str | None, file: Path | None) -> str:
+    if (query is None) == (file is None):
+        raise InvalidSqlError("give one statement: as an argument, as - for stdin, or by --file")
+    if file is not None:
+        return file.read_text(encoding="utf-8")
+    return sys.stdin.read() if query == "-" else str(query)

@@ -1,0 +1,156 @@
+"""The embedded SQL engine: DuckDB over the Iceberg tables of the lake and the merged views."""
+
+from collections.abc import Iterable
+from threading import Lock
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+
+import schemas
+from lakehouse.errors import LakehouseError
+from serving.database import Database, scan
+from serving.statements import InvalidSqlError, Statement, read_statement
+from serving.views import view_names, view_sources, view_sql
+
+_LIST_TABLES = """
+    SELECT table_schema AS "schema", table_name AS "table"
+    FROM information_schema.tables
+    WHERE table_catalog = current_database()
+    ORDER BY 1, 2
+"""
+
+
+class UnknownTableError(LakehouseError):
+    """A query names a table or view that the lake does not have."""
+
+    exit_code = 2
+
+
+class QueryError(LakehouseError):
+    """A valid query failed while it ran."""
+
+
+class SqlEngine:
+    """Runs read-only SQL in DuckDB's dialect over one lake.
+
+    Every query sees the newest snapshots of the tables that it reads. One query runs at a time;
+    threads that want to run several use an engine each.
+
+    Example:
+        >>> engine = SqlEngine(load_catalog(get_settings()))  # doctest: +SKIP
+        >>> engine.query("SELECT max(high) FROM serving.bars_1m")  # doctest: +SKIP
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Query the tables of ``catalog``."""
+        self._catalog = catalog
+        self._database: Database | None = None
+        self._lock = Lock()
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one statement over the newest snapshots.
+
+        Args:
+            sql: SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN in DuckDB's dialect. Names are
+                ``gold.bars_1m``, ``serving.bars_1m`` or the same after ``lake.``.
+
+        Returns:
+            The rows: decimals as decimal128, ``timestamptz`` as microseconds in UTC.
+
+        Raises:
+            InvalidSqlError: Not one valid statement, or it names a column that does not exist.
+            NotReadOnlyError: It would write, or read something outside the lake.
+            UnknownTableError: It names a table or view that the lake does not have.
+            QueryError: It failed while it ran.
+        """
+        statement = read_statement(sql)
+        with self._lock:
+            database = self._prepare(self._named_in(statement))
+            try:
+                return database.run(_LIST_TABLES if statement.lists_tables else statement.sql)
+            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as e:
+                raise InvalidSqlError(str(e)) from e
+            except duckdb.Error as e:
+                raise QueryError(str(e)) from e
+
+    def relations(self) -> tuple[str, ...]:
+        """Return the names of all tables and merged views, such as ``gold.bars_1m``."""
+        tables = sorted(
+            ".".join(identifier)
+            for namespace in self._catalog.list_namespaces()
+            for identifier in self._catalog.list_tables(namespace)
+        )
+        return (*tables, *view_names())
+
+    def close(self) -> None:
+        """Give back the engine's memory; a later query opens it again."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _named_in(self, statement: Statement) -> frozenset[str]:
+        if not statement.lists_tables:
+            return statement.tables
+        known = frozenset(self.relations())
+        return frozenset(name for name in known if _reads(name) <= known)
+
+    def _prepare(self, names: Iterable[str]) -> Database:
+        """Return a database in which the named tables and views are defined, and no others."""
+        wanted: frozenset[str] = frozenset().union(*(_reads(name) for name in names))
+        views = wanted & set(view_names())
+        tables = self._load(wanted - views)
+        definitions = {name: scan(table) for name, table in tables.items()}
+        # A view that reads more views than another cannot be read by it.
+        for view in sorted(views, key=lambda name: len(_reads(name) & views)):
+            definitions[view] = view_sql(view, "duckdb")
+        database = self._open(self._folders(tables.values()))
+        database.define(definitions)
+        return database
+
+    def _load(self, names: Iterable[str]) -> dict[str, Table]:
+        """Load tables, those of the speed layer first.
+
+        Rows move from speed to batch. In this order, a row that moves in between is seen twice,
+        which the merge settles; in the other it could be missed.
+        """
+        twins = {contract.speed_twin for contract in schemas.contracts().values()}
+        return {
+            name: self._table(name) for name in sorted(names, key=lambda n: (n not in twins, n))
+        }
+
+    def _table(self, name: str) -> Table:
+        try:
+            if name.count(".") != 1:
+                raise NoSuchTableError(name)
+            return self._catalog.load_table(name)
+        except NoSuchTableError as error:
+            raise UnknownTableError(
+                f"there is no table {name}; there are {', '.join(self.relations())}"
+            ) from error
+
+    def _folders(self, tables: Iterable[Table]) -> set[str]:
+        """Return the warehouse, and the folders of tables that are elsewhere."""
+        warehouse = self._catalog.properties.get("warehouse", "").rstrip("/")
+        inside = f"{warehouse}/"
+        elsewhere = {t.location() for t in tables if not (warehouse and t.location().startswith(inside))}
+        return elsewhere | ({warehouse} if warehouse else set())
+
+    def _open(self, folders: set[str]) -> Database:
+        if self._database is not None and folders <= self._database.folders:
+            return self._database
+        if self._database is not None:
+            folders |= self._database.folders
+            self._database.close()
+        self._database = Database(folders)
+        return self._database
+
+
+def _reads(name: str) -> frozenset[str]:
+    """Return a table or view and everything that it reads, directly or through views."""
+    if name not in view_names():
+        return frozenset({name})
+    return frozenset({name}).union(*(_reads(source) for source in view_sources(name)))

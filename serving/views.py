@@ -1,0 +1,139 @@
+"""The merged views: one SQL text each, in Trino's dialect, moved to other engines by sqlglot.
+
+The texts in ``views/`` use two functions that no engine has; they are written out here:
+
+- ``MERGED('table', …)`` is the merge rule over a batch table and its speed twin. Key and columns
+  come from the table's contract; further arguments are expressions that belong to the key too.
+- ``DIVIDE_HALF_UP(notional, volume)`` divides decimals exactly (see `serving.decimals`).
+"""
+
+from functools import cache
+from importlib.resources import files
+from string import Template
+
+import sqlglot
+from sqlglot import exp
+
+import schemas
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.errors import LakehouseError
+from serving.decimals import Dialect, divide_half_up
+
+SCHEMA = "serving"
+_MERGE_RULE = "merge_rule"
+# Which partition of the log a row came from means nothing to a reader of merged rows.
+_HIDDEN_COLUMNS = frozenset({"log_partition"})
+
+
+class UnknownViewError(LakehouseError):
+    """There is no merged view of that name."""
+
+
+class NotMergeableError(LakehouseError):
+    """A view merges a table that has no speed twin."""
+
+
+@cache
+def view_names() -> tuple[str, ...]:
+    """Return the names of the merged views, with their schema: ``serving.bars_1h`` and so on."""
+    texts = sorted(entry.name for entry in (files(__package__) / "views").iterdir())
+    stems = (text.removesuffix(".sql") for text in texts if text.endswith(".sql"))
+    return tuple(f"{SCHEMA}.{stem}" for stem in stems if stem != _MERGE_RULE)
+
+
+@cache
+def view_sql(view: str, dialect: Dialect = "trino") -> str:
+    """Return the query that a merged view stands for.
+
+    Args:
+        view: The view with its schema, such as ``serving.bars_1m``.
+        dialect: The engine whose SQL is wanted.
+
+    Raises:
+        UnknownViewError: There is no such view.
+    """
+    return _query(view, dialect).sql(dialect=dialect, pretty=True)
+
+
+@cache
+def view_sources(view: str) -> frozenset[str]:
+    """Return the tables and views that a view reads directly, such as ``gold.bars_1m_rt``.
+
+    Raises:
+        UnknownViewError: There is no such view.
+    """
+    tables = _query(view, "trino").find_all(exp.Table)
+    return frozenset(f"{table.db}.{table.name}" for table in tables)
+
+
+def _query(view: str, dialect: Dialect) -> exp.Expr:
+    if view not in view_names():
+        raise UnknownViewError(f"there is no view {view}; there are {', '.join(view_names())}")
+    query = sqlglot.parse_one(_text(view.removeprefix(f"{SCHEMA}.")), read="trino")
+    for call in list(query.find_all(exp.Anonymous)):
+        if call.name.upper() == "MERGED":
+            # A function in FROM is wrapped in a table.
+            call.parent.replace(_merged(*call.expressions))
+        elif call.name.upper() == "DIVIDE_HALF_UP":
+            call.replace(divide_half_up(*call.expressions, dialect=dialect))
+    return query
+
+
+def _text(name: str) -> str:
+    """Return a text without the lines that only explain it."""
+    text = (files(__package__) / "views" / f"{name}.sql").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
+def _merged(table: exp.Expr, *further_key: exp.Expr) -> exp.Subquery:
+    """Write the merge rule out over a table and its speed twin."""
+    contract = schemas.contract(table.name)
+    if contract.speed_twin is None:
+        raise NotMergeableError(f"{contract.name} has no speed twin to merge with")
+    columns = [name for name in contract.column_names if name not in _HIDDEN_COLUMNS]
+    key: list[exp.Expr] = [*(exp.column(name) for name in contract.key), *further_key]
+    named = {part.output_name or f"key_{place}": part for place, part in enumerate(key)}
+    rule = Template(_text(_MERGE_RULE)).substitute(
+        batch_table=f"{CATALOG_NAME}.{contract.name}",
+        speed_table=f"{CATALOG_NAME}.{contract.speed_twin}",
+        columns=", ".join(columns),
+        batch_columns=", ".join(f"batch.{name}" for name in columns),
+        newest_columns=", ".join(f"newest.{name}" for name in columns),
+        key=_join(", ", key),
+        key_columns=_join(
+            ", ", [p if p.output_name else exp.alias_(p, name) for name, p in named.items()]
+        ),
+        batch_is_seen=_join(
+            " AND ", [_of("batch", part).eq(exp.column(n, "seen")) for n, part in named.items()]
+        ),
+        newest_is_in_batch=_join(" AND ", [test for part in key for test in _same_key(part)]),
+    )
+    merged = sqlglot.parse_one(rule, read="trino")
+    return exp.Subquery(this=merged, alias=exp.TableAlias(this=exp.to_identifier("merged")))
+
+
+def _same_key(part: exp.Expr) -> list[exp.Expr]:
+    """Say that one part of the key is the same in the rows ``newest`` and ``batch``."""
+    newest = _of("newest", part)
+    same = [_of("batch", part).eq(newest)]
+    if isinstance(part, exp.TimestampTrunc):
+        # Follows from the equality, but only of a bare column do engines see that files of other
+        # times need no reading.
+        time, end = _of("batch", part.this), _one(part.unit)
+        same += [time >= newest, time < exp.Add(this=newest.copy(), expression=end)]
+    return same
+
+
+def _one(unit: exp.Expr) -> exp.Interval:
+    return exp.Interval(this=exp.Literal.string("1"), unit=unit.copy())
+
+
+def _of(table: str, expression: exp.Expr) -> exp.Expr:
+    """Return a copy of the expression, its columns taken from ``table``."""
+    return expression.copy().transform(
+        lambda node: exp.column(node.name, table) if isinstance(node, exp.Column) else node
+    )
+
+
+def _join(separator: str, parts: list[exp.Expr]) -> str:
+    return separator.join(part.sql(dialect="trino") for part in parts)
