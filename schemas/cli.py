@@ -57,7 +57,7 @@ def check(
     topics = sum(len(table.topics) for table in known.values())
     typer.echo(f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound")
     if with_tables:
-        _show(tables.preview(load_catalog(get_settings())), as_json=False)
+        _show(tables.preview(load_catalog(get_settings())), as_json=False, title="apply would have")
 
 
 @verbs.command(name="list")
@@ -91,11 +91,11 @@ def _facts(table: TableContract) -> dict[str, str | int | float | None]:
     }
 
 
-def _show(outcomes: list[tables.Applied], as_json: bool) -> None:
+def _show(outcomes: list[tables.Applied], as_json: bool, title: str | None = None) -> None:
     if as_json:
         typer.echo(json.dumps([{**vars(one), "changes": list(one.changes)} for one in outcomes]))
         return
-    shown = Table("table", "outcome", "changes")
+    shown = Table("table", "outcome", "changes", title=title)
     for one in outcomes:
         shown.add_row(one.table, one.outcome, "\n".join(one.changes))
     Console().print(shown)

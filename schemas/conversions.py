@@ -10,8 +10,6 @@ from typing import Any, Protocol, cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-MIN_MICROS = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-MAX_MICROS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 class Converter(Protocol):
@@ -22,9 +20,6 @@ class Converter(Protocol):
 
     def from_avro(self, value: Any) -> Any:
         """Return the logical value; raises ValueError or OverflowError if there is none."""
-
-    def is_plain(self, value: Any) -> bool:
-        """Tell cheaply that ``from_avro`` will succeed; False means that it may not."""
 
 
 class TimestampMicros:
@@ -39,10 +34,6 @@ class TimestampMicros:
     def from_avro(self, value: int) -> datetime:
         """Return the time in UTC; raises OverflowError outside the years 1 to 9999."""
         return EPOCH + timedelta(microseconds=value)
-
-    def is_plain(self, value: int) -> bool:
-        """Tell whether the time lies in the years 1 to 9999."""
-        return MIN_MICROS <= value <= MAX_MICROS
 
 
 class DecimalBytes:
@@ -67,20 +58,21 @@ class DecimalBytes:
                 f"{value} does not fit decimal({self._strict.prec},{self._scale})"
             ) from error
         unscaled = int(exact.scaleb(self._scale, self._strict))
-        return unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
+        return unscaled.to_bytes(_byte_count(unscaled), "big", signed=True)
 
     def from_avro(self, value: bytes) -> Decimal:
-        """Return the decimal at the schema's scale; raises ValueError for no or too many digits."""
-        if not value:
-            raise ValueError("a decimal of no bytes")
+        """Return the decimal at the schema's scale; raises ValueError for too many digits."""
         unscaled = int.from_bytes(value, "big", signed=True)
+        if len(value) != _byte_count(unscaled):
+            raise ValueError(f"a decimal in {len(value)} bytes, needs {_byte_count(unscaled)}")
         if not -self._limit < unscaled < self._limit:
             raise ValueError(f"a decimal of more than {self._strict.prec} digits")
         return Decimal(unscaled).scaleb(-self._scale, self._strict)
 
-    def is_plain(self, value: bytes) -> bool:
-        """Tell whether so few bytes cannot exceed the precision."""
-        return 1 <= len(value) <= self.plain_bytes
+
+def _byte_count(unscaled: int) -> int:
+    """Return how many bytes the two's complement of a number needs at least."""
+    return (unscaled if unscaled >= 0 else ~unscaled).bit_length() // 8 + 1
 
 
 def conversions(record: dict[str, Any]) -> list[tuple[str, Converter]]:

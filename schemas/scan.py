@@ -21,6 +21,19 @@ from schemas.wire import EVENT_TIME, HEADER, EventCodec, UndecodableError
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 WORD_BYTES = 8
+# The bit that ends a number of one byte.
+FIRST_STOP = np.uint64(0x80)
+# The first byte of a little-endian word and the sign bit of the second.
+NINE_BITS = np.uint64(0x80FF)
+# Eight groups of seven bits, one a byte, folded into one number: pairs, then fours, then all.
+FOLDS = tuple(
+    (np.uint64(keep), np.uint64(move), np.uint64(bits))
+    for keep, move, bits in (
+        (0x007F007F007F007F, 0x7F007F007F007F00, 1),
+        (0x00003FFF00003FFF, 0x3FFF00003FFF0000, 2),
+        (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
+    )
+)
 # Rows walked at once: their bytes and cursors stay in a core's cache.
 CHUNK_ROWS = 16_384
 
@@ -154,18 +167,19 @@ class _Cursor:
         stops = ~word & np.uint64(0x8080808080808080)
         self.sound &= stops != 0
         stop = stops & (~stops + np.uint64(1))
+        # The last group is empty only in the number 0; elsewhere it would be superfluous.
+        self.sound &= (stop == FIRST_STOP) | ((word & (stop - (stop >> np.uint64(7)))) != 0)
         x = word & ((stop << np.uint64(1)) - np.uint64(1)) & np.uint64(0x7F7F7F7F7F7F7F7F)
-        x = (x & np.uint64(0x007F007F007F007F)) | (
-            (x & np.uint64(0x7F007F007F007F00)) >> np.uint64(1)
-        )
-        x = (x & np.uint64(0x00003FFF00003FFF)) | (
-            (x & np.uint64(0x3FFF00003FFF0000)) >> np.uint64(2)
-        )
-        x = (x & np.uint64(0x000000000FFFFFFF)) | (
-            (x & np.uint64(0x0FFFFFFF00000000)) >> np.uint64(4)
-        )
+        for keep, move, bits in FOLDS:
+            x = (x & keep) | ((x & move) >> bits)
         self.at = self.at + (np.bitwise_count(stop - np.uint64(1)).astype(np.int64) + 1) // 8
         return (x >> np.uint64(1)).astype(np.int64) ^ -(x & np.uint64(1)).astype(np.int64)
+
+    def sign_is_repeated(self) -> Bools:
+        """Tell whether the first of the next bytes only repeats the sign of the second."""
+        first_nine_bits = self._word() & NINE_BITS
+        is_repeated: Bools = (first_nine_bits == 0) | (first_nine_bits == NINE_BITS)
+        return is_repeated
 
     def finished(self) -> Bools:
         """Tell which rows were trusted to the end and ended exactly there.
@@ -247,6 +261,8 @@ def _bytes(cursor: _Cursor) -> Ints:
 
 
 def _decimal(plain_bytes: int, cursor: _Cursor) -> Ints:
-    length = _bytes(cursor)
+    length = cursor.small()
     cursor.sound &= (length >= 1) & (length <= plain_bytes)
+    cursor.sound &= (length == 1) | ~cursor.sign_is_repeated()
+    cursor.at = cursor.at + length
     return length

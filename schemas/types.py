@@ -3,6 +3,7 @@
 import re
 
 from pydantic import TypeAdapter, ValidationError
+from pyiceberg.exceptions import ValidationError as IcebergValidationError
 from pyiceberg.transforms import Transform
 from pyiceberg.transforms import parse_transform as parse_iceberg_transform
 from pyiceberg.types import IcebergType, MapType
@@ -70,7 +71,7 @@ def parse_transform(text: str, column_type: IcebergType) -> Transform[object, ob
 def _primitive(text: str) -> IcebergType:
     try:
         parsed = _PRIMITIVE.validate_python(text)
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, IcebergValidationError) as error:
         raise ValueError(f"{text!r} is not a known type") from error
     if str(parsed).replace(" ", "") != text.replace(" ", ""):
         raise ValueError(f"{text!r} is not a known type")

@@ -3,6 +3,10 @@
 The framing is that of Confluent's serializers. A payload is decoded with the schema that wrote
 it, then resolved to the newest version of its topic; whatever is wrong with it is told as one
 error with a reason that a dead letter can carry.
+
+Readers differ in what malformed Avro they let pass (bytes left over, numbers with superfluous
+bytes, broken UTF-8). Here a payload is an event only if it is byte for byte what encoding that
+event gives, so that every engine can agree on what an event is.
 """
 
 import struct
@@ -17,12 +21,14 @@ from fastavro.validation import ValidationError, validate
 
 import schemas
 from lakehouse.errors import LakehouseError
+from schemas.contract import Topic
 from schemas.conversions import Converter, conversions, physical
 from schemas.registry import SchemaRegistry, UnknownSchemaError, registered_schema
 
 MAGIC_BYTE = 0
 HEADER = struct.Struct(">bI")
 EVENT_TIME = "event_time"
+TRADES_TOPIC = "market.trades"
 # What fastavro raises on bytes that are no Avro; a fuzz test holds the list complete.
 _AVRO_ERRORS = (
     EOFError,
@@ -64,24 +70,25 @@ class EventCodec:
     """Encodes and decodes the events of one topic; give each thread its own."""
 
     def __init__(
-        self, registry: SchemaRegistry, max_payload_bytes: int, topic: str = "market.trades"
+        self, registry: SchemaRegistry, max_payload_bytes: int, topic: Topic | None = None
     ) -> None:
         """Prepare the topic's newest schema, which events are written with and resolved to.
 
         Args:
             registry: Where schema ids come from.
             max_payload_bytes: Longer payloads are refused, framing included.
-            topic: Name of a topic that has schema versions.
+            topic: A topic that has schema versions; the trade events when left out.
 
         Raises:
-            UnencodableError: The topic is unknown or has no schema.
+            UnencodableError: The topic has no schema.
+            UnknownSchemaError: The registry does not know the topic's newest schema.
         """
-        stated = schemas.topics().get(topic)
-        if stated is None or not stated.versions:
-            raise UnencodableError(f"{topic} is not a topic with a schema")
+        topic = topic or schemas.topics()[TRADES_TOPIC]
+        if not topic.versions:
+            raise UnencodableError(f"{topic.name} is a topic of raw bytes, it has no schema")
         self._registry = registry
         self.max_payload_bytes = max_payload_bytes
-        self.schema_id = stated.versions[-1].id
+        self.schema_id = topic.versions[-1].id
         newest = registered_schema(registry, self.schema_id)
         self._conversions: list[tuple[str, Converter]] = conversions(newest)
         self._reader = parse_schema(physical(newest))
@@ -144,9 +151,8 @@ class EventCodec:
         """
         schema_id, record = self._record(payload)
         for name, converter in self._conversions:
-            value = record[name]
-            if value is not None and not converter.is_plain(value):
-                self._converted(name, converter, value)
+            if record[name] is not None:
+                self._converted(name, converter, record[name])
         return schema_id, record[EVENT_TIME]
 
     def _record(self, payload: bytes | None) -> tuple[int, dict[str, Any]]:
@@ -168,18 +174,24 @@ class EventCodec:
             )
         schema_id = int.from_bytes(payload[1 : HEADER.size], "big")
         writer = self._writers.get(schema_id) or self._writer(schema_id)
+        record = self._canonical(payload, writer)
+        # Resolving a schema to itself costs as much as decoding; spare it.
+        if writer is not self._reader:
+            record = schemaless_reader(BytesIO(payload[HEADER.size :]), writer, self._reader)
+        return schema_id, record
+
+    def _canonical(self, payload: bytes, writer: Any) -> Any:
         buffer = BytesIO(payload)
         buffer.seek(HEADER.size)
         try:
-            # Resolving a schema to itself costs as much as decoding; spare it.
-            record = schemaless_reader(
-                buffer, writer, None if writer is self._reader else self._reader
-            )
-        except EOFError as error:
-            raise UndecodableError(
-                Reason.TRUNCATED_PAYLOAD, f"ends within a field ({len(payload)} bytes)"
-            ) from error
+            record = schemaless_reader(buffer, writer, None)
         except _AVRO_ERRORS as error:
+            # Within a number, fastavro meets the end of the bytes with an IndexError.
+            is_cut = isinstance(error, IndexError) and buffer.tell() == len(payload)
+            if is_cut or isinstance(error, EOFError):
+                raise UndecodableError(
+                    Reason.TRUNCATED_PAYLOAD, f"ends within a field ({len(payload)} bytes)"
+                ) from error
             raise UndecodableError(
                 Reason.UNDECODABLE_PAYLOAD, f"{type(error).__name__}: {error}"
             ) from error
@@ -188,7 +200,14 @@ class EventCodec:
                 Reason.UNDECODABLE_PAYLOAD,
                 f"{len(payload) - buffer.tell()} bytes are left after the event",
             )
-        return schema_id, record
+        # fastavro takes a branch of -1 for the last one, and numbers of any length.
+        buffer.seek(HEADER.size)
+        schemaless_writer(buffer, writer, record)
+        if buffer.getvalue() != payload:
+            raise UndecodableError(
+                Reason.UNDECODABLE_PAYLOAD, "is not how Avro encodes the event that it seems to be"
+            )
+        return record
 
     def _field_at_fault(self, record: dict[str, Any]) -> str | None:
         try:

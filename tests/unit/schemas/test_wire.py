@@ -1,0 +1,278 @@
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import SchemaVersion, Topic, topics
+from schemas.registry import ContractRegistry
+from schemas.scan import EventTimeScanner
+from schemas.wire import HEADER, EventCodec, Reason, UndecodableError, UnencodableError
+
+REGISTRY = ContractRegistry()
+LIMIT = 1_000
+CODEC = EventCodec(REGISTRY, LIMIT)
+SCANNER = EventTimeScanner(CODEC, REGISTRY)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+TRADE: dict[str, Any] = {
+    "event_type": "TRADE",
+    "venue": "binance_spot",
+    "symbol": "BTCUSDT",
+    "trade_id": 3_712_345_678,
+    "event_time": datetime(2024, 8, 8, 23, 59, 59, 123_456, tzinfo=UTC),
+    "price": Decimal("61234.56000000"),
+    "quantity": Decimal("0.00123000"),
+    "quantity_unit": "BASE",
+    "contract_size": None,
+    "aggressor_side": "BUY",
+    "received_at": datetime(2024, 8, 8, 23, 59, 58, 1, tzinfo=UTC),
+}
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=70)
+amounts = st.none() | st.integers(-(10**18) + 1, 10**18 - 1).map(lambda n: Decimal(n).scaleb(-8))
+times = st.datetimes(timezones=st.just(UTC))
+events = st.fixed_dictionaries(
+    {
+        "event_type": texts,
+        "venue": texts,
+        "symbol": texts,
+        "trade_id": st.integers(-(2**63), 2**63 - 1),
+        "event_time": times,
+        "price": amounts,
+        "quantity": amounts,
+        "quantity_unit": texts,
+        "contract_size": amounts,
+        "aggressor_side": st.none() | texts,
+        "received_at": st.none() | times,
+    }
+)
+
+
+def micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def reason_of(payload: bytes | None) -> Reason:
+    with pytest.raises(UndecodableError) as refusal:
+        CODEC.decode(payload)
+    with pytest.raises(UndecodableError) as peeked:
+        CODEC.event_time_of(payload)
+    assert (peeked.value.reason, peeked.value.detail) == (
+        refusal.value.reason,
+        refusal.value.detail,
+    )
+    return refusal.value.reason
+
+
+def refusal_of(payload: bytes | None) -> UndecodableError | None:
+    try:
+        CODEC.decode(payload)
+    except UndecodableError as error:
+        return error
+    return None
+
+
+@given(events)
+def test_what_is_encoded_is_decoded_to_the_last_digit(event: Mapping[str, Any]) -> None:
+    payload = EventCodec(REGISTRY, 10_000).encode(event)
+    decoded = EventCodec(REGISTRY, 10_000).decode(payload)
+    assert decoded == event
+    for field in ("price", "quantity", "contract_size"):
+        if event[field] is not None:
+            assert decoded[field].as_tuple().exponent == -8
+    assert EventCodec(REGISTRY, 10_000).event_time_of(payload) == (1, micros(event["event_time"]))
+
+
+def test_the_frame_is_a_zero_byte_and_the_schema_id() -> None:
+    assert CODEC.encode(TRADE)[:5] == b"\x00\x00\x00\x00\x01"
+
+
+def test_fields_with_a_default_may_be_left_out() -> None:
+    cancel = {k: TRADE[k] for k in ("venue", "symbol", "trade_id", "event_time", "quantity_unit")}
+    decoded = CODEC.decode(CODEC.encode({**cancel, "event_type": "CANCEL"}))
+    assert decoded["price"] is None
+    assert decoded["received_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"price": Decimal("0.000000001")}, "price"),
+        ({"price": Decimal("1e10")}, "price"),
+        ({"price": Decimal("NaN")}, "price"),
+        ({"price": Decimal("Infinity")}, "price"),
+        ({"quantity": 1.5}, "quantity"),
+        ({"event_time": datetime(2024, 1, 1)}, "event_time"),  # noqa: DTZ001
+        ({"event_time": 1_700_000_000_000_000}, "event_time"),
+        ({"event_time": None}, "event_time"),
+        ({"venue": None}, "venue"),
+        ({"venue": "\ud800"}, "surrogates"),
+        ({"trade_id": 2**63}, "trade_id"),
+        ({"trade_id": "7"}, "trade_id"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_an_event_that_does_not_fit_is_refused_by_field(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnencodableError, match=named):
+        CODEC.encode({**TRADE, **change})
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(UnencodableError, match="symbol"):
+        CODEC.encode({name: value for name, value in TRADE.items() if name != "symbol"})
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (None, Reason.EMPTY_PAYLOAD),
+        (b"", Reason.EMPTY_PAYLOAD),
+        (b"{}", Reason.BAD_MAGIC_BYTE),
+        (b"\x00\x00\x00\x00", Reason.TRUNCATED_PAYLOAD),
+        (b"\x00\x00\x00\x00\x01", Reason.TRUNCATED_PAYLOAD),
+        (CODEC.encode(TRADE)[:-1], Reason.TRUNCATED_PAYLOAD),
+        (CODEC.encode(TRADE) + b"\x00", Reason.UNDECODABLE_PAYLOAD),
+        (HEADER.pack(0, 2**31) + CODEC.encode(TRADE)[5:], Reason.UNKNOWN_SCHEMA_ID),
+        (b"\x00" * (LIMIT + 1), Reason.PAYLOAD_TOO_LARGE),
+        (CODEC.encode(TRADE).replace(b"BTCUSDT", b"BTC\xff\xfeDT"), Reason.UNDECODABLE_PAYLOAD),
+    ],
+)
+def test_each_kind_of_damage_has_its_reason(payload: bytes | None, reason: Reason) -> None:
+    assert reason_of(payload) is reason
+
+
+def test_a_decimal_of_too_many_digits_is_refused_not_rounded() -> None:
+    price = CODEC.encode(TRADE).index((6_123_456_000_000).to_bytes(6, "big"))
+    payload = CODEC.encode(TRADE)
+    forty_digits = (10**40).to_bytes(17, "big")
+    forged = payload[: price - 1] + bytes([17 << 1]) + forty_digits + payload[price + 6 :]
+    assert reason_of(forged) is Reason.UNDECODABLE_PAYLOAD
+
+
+@pytest.mark.parametrize(
+    ("canonical", "forged"),
+    [
+        (b"\x02\x06BUY", b"\x01\x06BUY"),
+        (b"\x06BUY", b"\x86\x00BUY"),
+        (b"\x06BUY", b"\x86\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00BUY"),
+        (b"\x06\x01\xe0x", b"\x08\x00\x01\xe0x"),
+        (b"\x06\x01\xe0x", b"\x00"),
+    ],
+    ids=["branch -1", "long length", "endless length", "sign twice", "no digits"],
+)
+def test_what_readers_would_disagree_about_is_refused(canonical: bytes, forged: bytes) -> None:
+    payload = CODEC.encode(TRADE)
+    assert payload.count(canonical) == 1
+    payload = payload.replace(canonical, forged)
+    assert reason_of(payload) is Reason.UNDECODABLE_PAYLOAD
+    assert list(SCANNER.scan(pa.array([payload])).refused) == [0]
+
+
+@pytest.mark.parametrize("unscaled", [0, 127, 128, -128, -129, 255, 256, -256, -32_768, -32_769])
+def test_decimals_take_as_many_bytes_as_java_gives_them(unscaled: int) -> None:
+    event = {**TRADE, "price": Decimal(unscaled).scaleb(-8)}
+    assert CODEC.decode(CODEC.encode(event))["price"] == event["price"]
+    shortest = next(n for n in range(1, 4) if -(1 << 8 * n - 1) <= unscaled < 1 << 8 * n - 1)
+    whole = CODEC.encode({**event, "price": None})
+    assert len(CODEC.encode(event)) - len(whole) == 1 + shortest
+
+
+def test_a_time_outside_the_calendar_is_refused() -> None:
+    payload = CODEC.encode(TRADE)
+    old = _varint(micros(TRADE["event_time"]))
+    forged = payload.replace(old, _varint(2**62))
+    assert reason_of(forged) is Reason.UNDECODABLE_PAYLOAD
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda body: b"\0\0\0\0\1" + body))
+def test_random_bytes_raise_nothing_but_undecodable(payload: bytes) -> None:
+    refusal = refusal_of(payload)
+    assert refusal is None or (refusal.reason in Reason and refusal.detail)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    payload = bytearray(EventCodec(REGISTRY, 10_000).encode(draw(events)))
+    for at in draw(st.lists(st.integers(0, len(payload) - 1), max_size=3)):
+        payload[at] = draw(st.integers(0, 255))
+    cut = draw(st.none() | st.integers(0, len(payload)))
+    return bytes(payload[:cut]) + draw(st.just(b"") | st.binary(max_size=3))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.none() | damaged() | events.map(EventCodec(REGISTRY, 10_000).encode)))
+def test_the_scan_says_what_the_codec_says(payloads: list[bytes | None]) -> None:
+    scan = SCANNER.scan(pa.array([b"before", *payloads], pa.binary()).slice(1))
+    for row, payload in enumerate(payloads):
+        refusal = refusal_of(payload)
+        assert str(scan.refused.get(row)) == str(refusal)
+        expected = (0, 0) if refusal else CODEC.event_time_of(payload)
+        assert (scan.schema_ids[row], scan.event_times[row]) == expected
+
+
+def test_ordinary_events_never_need_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = EventCodec(REGISTRY, LIMIT)
+    monkeypatch.setattr(codec, "event_time_of", None)
+    payloads = pa.array([CODEC.encode(TRADE)] * 40_000, pa.large_binary())
+    scan = EventTimeScanner(codec, REGISTRY).scan(payloads)
+    assert not scan.refused
+    assert set(scan.event_times.tolist()) == {micros(TRADE["event_time"])}
+
+
+class TwoVersions:
+    """A registry whose topic has gained an optional field, and its newest id is 2."""
+
+    def __init__(self) -> None:
+        first = json.loads(REGISTRY.schema_for(1))
+        second = json.loads(REGISTRY.schema_for(1))
+        fee = {"name": "fee", "type": ["null", "long"], "default": None}
+        second["fields"].insert(0, fee)
+        self._schemas = {1: first, 2: second}
+        self.topic = Topic("market.trades", "venue:symbol", "s", (_v(1), _v(2)))
+
+    def schema_for(self, schema_id: int) -> str:
+        return json.dumps(self._schemas[schema_id])
+
+    def id_for(self, subject: str, schema: str) -> int:
+        raise NotImplementedError
+
+    def register(self, subject: str, schema: str) -> int:
+        raise NotImplementedError
+
+
+def test_an_old_payload_is_read_by_the_schema_that_wrote_it() -> None:
+    registry = TwoVersions()
+    codec = EventCodec(registry, LIMIT, registry.topic)
+    assert codec.decode(CODEC.encode(TRADE)) == {**TRADE, "fee": None}
+    new = codec.encode({**TRADE, "fee": 3})
+    assert codec.decode(new)["fee"] == 3
+    both = pa.array([CODEC.encode(TRADE), new, None], pa.binary())
+    scan = EventTimeScanner(codec, registry).scan(both)
+    assert scan.schema_ids.tolist() == [1, 2, 0]
+    assert scan.event_times.tolist() == [micros(TRADE["event_time"])] * 2 + [0]
+    assert list(scan.refused) == [2]
+
+
+def test_a_topic_of_raw_bytes_has_no_codec() -> None:
+    with pytest.raises(UnencodableError, match=r"ingest\.dead_letters"):
+        EventCodec(REGISTRY, LIMIT, topics()["ingest.dead_letters"])
+
+
+def _v(schema_id: int) -> SchemaVersion:
+    return SchemaVersion(schema_id, f"v{schema_id}.avsc")
+
+
+def _varint(number: int) -> bytes:
+    zigzag = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while zigzag >= 0x80:
+        out.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    return bytes([*out, zigzag])
