@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.catalog import load_catalog
+from lakehouse.heartbeat import Heartbeat
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
@@ -35,6 +36,7 @@ def speed(
         signal.signal(number, lambda *_: stop.set())
     spark = spark_session(settings, "speed")
     try:
-        wait(start_query(spark, settings, load_catalog(settings), once=once), stop)
+        query = start_query(spark, settings, load_catalog(settings), once=once)
+        wait(query, stop, Heartbeat(settings, "speed").beat)
     finally:
         spark.stop()

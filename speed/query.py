@@ -1,6 +1,7 @@
 """The streaming query: from the topic, from where it stopped, into the speed layer."""
 
 import json
+from collections.abc import Callable
 from threading import Event
 
 from pyiceberg.catalog import Catalog
@@ -119,13 +120,24 @@ def records_of(log: DataFrame, generation: int) -> DataFrame:
     )
 
 
-def wait(query: StreamingQuery, stop: Event) -> None:
+def wait(query: StreamingQuery, stop: Event, beat: Callable[[], None] = lambda: None) -> None:
     """Wait until the query ends or a stop is asked for; then stop it between two batches.
+
+    Args:
+        query: The running query.
+        stop: Set when it shall stop.
+        beat: Called while the query makes progress or has nothing to do.
 
     Raises:
         pyspark.errors.StreamingQueryException: The query failed.
     """
+    last_batch = None
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return
+        progress = query.lastProgress
+        batch = progress["timestamp"] if progress else None
+        if batch != last_batch or query.status["message"].startswith("Waiting"):
+            last_batch = batch
+            beat()
     query.stop()

@@ -13,7 +13,8 @@ from lakehouse.heartbeat import Heartbeat
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging, serve_metrics
 
-PROCESS = "lander"
+# As `lakehouse up` and `lakehouse status` know it.
+PROCESS = "land"
 
 app = typer.Typer()
 
