@@ -1,6 +1,6 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -100,7 +100,7 @@ def test_duplicates_repeat_a_trade_exactly() -> None:
 def test_overtaken_trades_come_later_but_come() -> None:
     made = events(5_000, out_of_order=0.1, symbols=1)
     ids = [event["trade_id"] for event in made]
-    overtaken = sum(later < earlier for earlier, later in zip(ids, ids[1:], strict=False))
+    overtaken = sum(later < earlier for earlier, later in pairwise(ids))
     assert overtaken / 5_000 == pytest.approx(0.1, abs=0.03)
     assert set(range(1, 4_500)) <= set(ids)
 
