@@ -44,8 +44,6 @@ class DecimalBytes:
         self._unit = Decimal(1).scaleb(-scale)
         self._limit: int = 10**precision
         self._strict = Context(prec=precision, traps=[Inexact, InvalidOperation])
-        # One byte less than the limit needs: every number of so many bytes is below the limit.
-        self.plain_bytes: int = (self._limit.bit_length() - 1) // 8
 
     def to_avro(self, value: Any) -> bytes:
         """Return the unscaled bytes; raises ValueError if digits would be lost."""

@@ -5,15 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from open_data_contract_standard.model import (
     CustomProperty,
-    OpenDataContractStandard,
     SchemaObject,
     SchemaProperty,
     Team,
 )
-from pydantic import ValidationError
 
 from schemas.contract import (
     Column,
@@ -23,6 +20,7 @@ from schemas.contract import (
     TableContract,
     Topic,
 )
+from schemas.documents import read_document
 from schemas.types import parse_transform, parse_type
 
 # Rounded up, so that a leap year never shortens what was promised.
@@ -74,7 +72,7 @@ def parse(text: str, source: str) -> list[TableContract]:
 class _Document:
     def __init__(self, text: str, source: str) -> None:
         self._source = source
-        self._standard = self._read(text)
+        self._standard = read_document(text, source)
         tables = self._standard.schema_ or []
         if len(tables) != 1:
             raise self._error("schema", f"must hold one table, holds {len(tables)}")
@@ -133,25 +131,6 @@ class _Document:
             properties=PROFILES["streaming"],
             batch_twin=table.name,
         )
-
-    def _read(self, text: str) -> OpenDataContractStandard:
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise self._error("document", f"is not YAML: {error}") from error
-        if not isinstance(document, dict):
-            raise self._error("document", "is not a mapping")
-        try:
-            standard = OpenDataContractStandard.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise self._error(_path(first["loc"]), first["msg"]) from error
-        # The library ignores unknown keys below the top; a misspelt key must not pass.
-        for unknown in _unknown_keys(document, standard.model_dump(by_alias=True)):
-            raise self._error(unknown, "is not a key of the Open Data Contract Standard")
-        if not (standard.apiVersion or "").startswith("v3."):
-            raise self._error("apiVersion", f"{standard.apiVersion!r} is not version 3")
-        return standard
 
     def _columns(self, properties: tuple[SchemaProperty, ...]) -> Iterator[Column]:
         if not properties:
@@ -312,29 +291,3 @@ class _Document:
 
 def _value(properties: list[CustomProperty] | None, name: str) -> Any | None:
     return next((prop.value for prop in properties or () if prop.property == name), None)
-
-
-def _unknown_keys(
-    stated: object, understood: object, path: tuple[str | int, ...] = ()
-) -> list[str]:
-    if isinstance(stated, dict) and isinstance(understood, dict):
-        found = []
-        for key, value in stated.items():
-            if key not in understood:
-                found.append(_path((*path, key)))
-            else:
-                found += _unknown_keys(value, understood[key], (*path, key))
-        return found
-    if isinstance(stated, list) and isinstance(understood, list):
-        pairs = zip(stated, understood, strict=True)
-        return [
-            unknown
-            for number, (value, model) in enumerate(pairs)
-            for unknown in _unknown_keys(value, model, (*path, number))
-        ]
-    return []
-
-
-def _path(parts: tuple[str | int, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.removeprefix(".")

@@ -4,9 +4,9 @@ The framing is that of Confluent's serializers. A payload is decoded with the sc
 it, then resolved to the newest version of its topic; whatever is wrong with it is told as one
 error with a reason that a dead letter can carry.
 
-Readers differ in what malformed Avro they let pass (bytes left over, numbers with superfluous
-bytes, broken UTF-8). Here a payload is an event only if it is byte for byte what encoding that
-event gives, so that every engine can agree on what an event is.
+The codec is strict: a payload is an event only if it is byte for byte what encoding that event
+gives. Other readers let some malformed Avro pass (bytes left over, numbers with superfluous
+bytes, broken UTF-8), so a layer must not mix this codec's word with another reader's.
 """
 
 import struct

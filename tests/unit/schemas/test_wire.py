@@ -4,20 +4,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import SchemaVersion, Topic, topics
 from schemas.registry import ContractRegistry
-from schemas.scan import EventTimeScanner
 from schemas.wire import HEADER, EventCodec, Reason, UndecodableError, UnencodableError
 
 REGISTRY = ContractRegistry()
 LIMIT = 1_000
 CODEC = EventCodec(REGISTRY, LIMIT)
-SCANNER = EventTimeScanner(CODEC, REGISTRY)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TRADE: dict[str, Any] = {
@@ -171,7 +168,6 @@ def test_what_readers_would_disagree_about_is_refused(canonical: bytes, forged: 
     assert payload.count(canonical) == 1
     payload = payload.replace(canonical, forged)
     assert reason_of(payload) is Reason.UNDECODABLE_PAYLOAD
-    assert list(SCANNER.scan(pa.array([payload])).refused) == [0]
 
 
 @pytest.mark.parametrize("unscaled", [0, 127, 128, -128, -129, 255, 256, -256, -32_768, -32_769])
@@ -207,23 +203,10 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=300)
-@given(st.lists(st.none() | damaged() | events.map(EventCodec(REGISTRY, 10_000).encode)))
-def test_the_scan_says_what_the_codec_says(payloads: list[bytes | None]) -> None:
-    scan = SCANNER.scan(pa.array([b"before", *payloads], pa.binary()).slice(1))
-    for row, payload in enumerate(payloads):
-        refusal = refusal_of(payload)
-        assert str(scan.refused.get(row)) == str(refusal)
-        expected = (0, 0) if refusal else CODEC.event_time_of(payload)
-        assert (scan.schema_ids[row], scan.event_times[row]) == expected
-
-
-def test_ordinary_events_never_need_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = EventCodec(REGISTRY, LIMIT)
-    monkeypatch.setattr(codec, "event_time_of", None)
-    payloads = pa.array([CODEC.encode(TRADE)] * 40_000, pa.large_binary())
-    scan = EventTimeScanner(codec, REGISTRY).scan(payloads)
-    assert not scan.refused
-    assert set(scan.event_times.tolist()) == {micros(TRADE["event_time"])}
+@given(damaged())
+def test_what_survives_damage_is_an_event_that_encodes_to_the_same_bytes(payload: bytes) -> None:
+    if refusal_of(payload) is None:
+        assert CODEC.encode(CODEC.decode(payload)) == payload
 
 
 class TwoVersions:
@@ -253,11 +236,8 @@ def test_an_old_payload_is_read_by_the_schema_that_wrote_it() -> None:
     assert codec.decode(CODEC.encode(TRADE)) == {**TRADE, "fee": None}
     new = codec.encode({**TRADE, "fee": 3})
     assert codec.decode(new)["fee"] == 3
-    both = pa.array([CODEC.encode(TRADE), new, None], pa.binary())
-    scan = EventTimeScanner(codec, registry).scan(both)
-    assert scan.schema_ids.tolist() == [1, 2, 0]
-    assert scan.event_times.tolist() == [micros(TRADE["event_time"])] * 2 + [0]
-    assert list(scan.refused) == [2]
+    assert codec.event_time_of(CODEC.encode(TRADE)) == (1, micros(TRADE["event_time"]))
+    assert codec.event_time_of(new) == (2, micros(TRADE["event_time"]))
 
 
 def test_a_topic_of_raw_bytes_has_no_codec() -> None:
