@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from lakehouse.errors import LakehouseError
 
-# Kafka 4 and Spark 4 are compiled for 17; Spark 4.1 is tested by its authors on 17 and 21 only.
+# Kafka 4 and Spark 4 are compiled for 17. Spark 4.1's authors test it on 17 and 21; on 25 it runs
+# with the options of lakehouse.spark.java_options, which our own tests try where one is installed.
 OLDEST = 17
 NEWEST_PROVEN = 21
 # A healthy JVM answers in a fraction of a second; a loaded CI machine may take several.

@@ -11,12 +11,15 @@ from lakehouse.catalog import CATALOG_NAME, SQLITE_BUSY_TIMEOUT_SECONDS, load_ca
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import Settings
 
 CATALOG_KEY = f"spark.sql.catalog.{CATALOG_NAME}"
 SQLITE_PREFIX = "sqlite:///"
 # A shuffle of an hour's trades is megabytes: one task per core and a spare beats Spark's 200.
 LOCAL_SHUFFLE_PARTITIONS = 4
+# The Java from which Netty does without sun.misc.Unsafe unless it is told otherwise.
+UNSAFE_DENIED_FROM = 24
 
 
 class SparkSettingsError(LakehouseError):
@@ -40,7 +43,7 @@ def spark_session(settings: Settings, app_name: str, **overrides: str) -> SparkS
     configuration = session_properties(settings) | overrides
     _refuse_another_lake(configuration)
     load_catalog(settings)  # PyIceberg must make the catalog's tables first: both then agree on V1
-    _prepare_process()
+    _prepare_process(settings)
     builder = SparkSession.builder.appName(app_name).master(settings.spark_master)
     for key, value in configuration.items():
         builder = builder.config(key, value)
@@ -59,16 +62,25 @@ def session_properties(settings: Settings) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.pyspark.python": sys.executable,
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": (
-            f"-Duser.timezone=UTC -Dlog4j2.configurationFile={log_configuration()}"
-        ),
+        "spark.driver.extraJavaOptions": " ".join(java_options(find_java().version)),
     }
     return properties | _catalog_properties(settings) | _local_properties(settings)
 
 
-def log_configuration() -> str:
-    """Return the address of Spark's log configuration."""
-    return infra_file("spark/log4j2.properties").as_uri()
+def java_options(version: int) -> list[str]:
+    """Return the options of a driver's JVM on one feature release of Java."""
+    options = [
+        "-Duser.timezone=UTC",
+        f"-Dlog4j2.configurationFile={infra_file('spark/log4j2.properties').as_uri()}",
+    ]
+    if version >= UNSAFE_DENIED_FROM:
+        # Arrow, within Iceberg's Parquet reader, needs Netty's direct buffers.
+        options += [
+            "--sun-misc-unsafe-memory-access=allow",
+            "-Dio.netty.noUnsafe=false",
+            "-Dorg.apache.iceberg.shaded.io.netty.noUnsafe=false",
+        ]
+    return options
 
 
 def _catalog_properties(settings: Settings) -> dict[str, str]:
@@ -96,13 +108,11 @@ def _local_properties(settings: Settings) -> dict[str, str]:
     if not settings.spark_master.startswith("local"):
         return {}  # a cluster's images carry the jars
     jars = cached_jars(settings, "spark")
-    scratch = settings.home / "spark"
     return {
         "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in jars),
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.local.dir": str(scratch / "local"),
-        "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
+        "spark.driver.host": LOOPBACK,
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.sql.warehouse.dir": (settings.home / "spark" / "warehouse").as_uri(),
         "spark.sql.shuffle.partitions": str(LOCAL_SHUFFLE_PARTITIONS),
     }
 
@@ -120,8 +130,11 @@ def _refuse_another_lake(configuration: dict[str, str]) -> None:
         )
 
 
-def _prepare_process() -> None:
+def _prepare_process(settings: Settings) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
+    if settings.spark_master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = LOOPBACK
+        os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
     # PySpark hands timestamps over as naive datetimes in the process's own zone.
     os.environ["TZ"] = "UTC"
     time.tzset()

@@ -1,0 +1,46 @@
+"""What the settings amount to in Spark's own properties; no JVM is started."""
+
+import pytest
+
+from lakehouse import spark
+from lakehouse.settings import Settings
+from lakehouse.spark import SparkSettingsError, java_options, session_properties
+
+
+@pytest.fixture(autouse=True)
+def _jars_and_java(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(spark, "cached_jars", lambda *_: [settings.cache / "a.jar"])
+
+
+def test_embedded_is_local_and_on_the_loopback(settings: Settings) -> None:
+    properties = session_properties(settings)
+    assert properties["spark.driver.bindAddress"] == "127.0.0.1"
+    assert properties["spark.driver.extraClassPath"].endswith("a.jar")
+    assert properties["spark.sql.session.timeZone"] == "UTC"
+    assert properties["spark.sql.catalog.lake.warehouse"] == settings.warehouse_address
+    assert (
+        properties["spark.sql.catalog.lake.uri"]
+        == f"jdbc:sqlite:{settings.home}/catalog.db?busy_timeout=10000"
+    )
+
+
+def test_a_cluster_brings_its_own_jars(settings: Settings) -> None:
+    properties = session_properties(
+        settings.model_copy(update={"spark_master": "spark://master:7077"})
+    )
+    assert "spark.driver.extraClassPath" not in properties
+    assert "spark.driver.bindAddress" not in properties
+
+
+def test_a_catalog_without_counterpart_is_refused_without_its_password(settings: Settings) -> None:
+    other = settings.model_copy(update={"catalog_uri": "mysql://user:secret@host/db"})
+    with pytest.raises(SparkSettingsError, match="LAKEHOUSE_CATALOG_URI mysql") as refusal:
+        session_properties(other)
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("version", "needed"), [(17, False), (21, False), (25, True)])
+def test_options_that_an_older_java_would_refuse_are_given_to_newer_ones_only(
+    version: int, needed: bool
+) -> None:
+    assert ("--sun-misc-unsafe-memory-access=allow" in java_options(version)) is needed
