@@ -1,11 +1,13 @@
 """``lakehouse batch`` and ``lakehouse reconcile``: the hourly steps."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from lakehouse.catalog import load_catalog
+from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
@@ -51,4 +53,46 @@ def batch(start: Start, end: End, as_json: AsJson = False) -> None:
         typer.echo(
             f"{interval}: {len(hours)} business hours, {report.trades} trades, "
             f"{report.bars_changed} bars new or changed"
+        )
+
+
+class DriftError(LakehouseError):
+    """The layers contradict each other."""
+
+    exit_code = 3
+
+
+@app.command()
+def reconcile(start: Start, end: End, as_json: AsJson = False) -> None:
+    """Compare the layers after an interval, keep the record, prune what batch has taken over.
+
+    Exits with 3 when the layers contradict each other; nothing is pruned then.
+
+    Example: lakehouse reconcile --start 2024-08-09T00:00 --end 2024-08-09T01:00
+    """
+    from batch.reconciliation import Reconciliation
+    from lakehouse.spark import spark_session
+
+    interval = Interval.parse(start, end)
+    settings = get_settings()
+    configure_logging("reconcile", settings.log_level)
+    spark = spark_session(settings, "reconcile")
+    try:
+        records = Reconciliation(spark, load_catalog(settings)).run(interval)
+    finally:
+        spark.stop()
+    rows = [
+        {"table": record.table, "verdict": record.verdict, "pruned": record.pruned}
+        | {name: value for name, value in asdict(record.comparison).items() if name != "sample"}
+        for record in records
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, default=str))
+    else:
+        for row in rows:
+            typer.echo(", ".join(f"{name} {value}" for name, value in row.items()))
+    if drifted := [record.table for record in records if not record.comparison.agrees]:
+        raise DriftError(
+            f"the layers disagree on {', '.join(drifted)}: see drift_sample in "
+            "ops.reconciliations; nothing was pruned"
         )

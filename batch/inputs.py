@@ -19,7 +19,7 @@ BRONZE = "bronze.market_trades"
 
 def pinned_bronze(spark: SparkSession, snapshot_id: int) -> DataFrame:
     """Read the bronze trades as of one snapshot."""
-    return spark.read.option("snapshot-id", str(snapshot_id)).table(f"{CATALOG_NAME}.{BRONZE}")
+    return spark.read.option("versionAsOf", str(snapshot_id)).table(f"{CATALOG_NAME}.{BRONZE}")
 
 
 def ingested_in(interval: Interval) -> Column:
@@ -41,16 +41,15 @@ def within(column: str, intervals: Iterable[Interval]) -> Column:
 
 def touched_hours(bronze: DataFrame, interval: Interval) -> tuple[datetime, ...]:
     """Return the business hours that events ingested in the interval belong to, in order."""
-    hours = (
-        bronze.where(ingested_in(interval))
-        .where(is_timely(F.col("event_time"), F.col("kafka_timestamp")))
-        .select(F.date_trunc("hour", "event_time").alias("hour"))
-        .distinct()
-        .toArrow()
-        .column("hour")
-        .to_pylist()
-    )
-    return tuple(sorted(hours))
+    timely = is_timely(F.col("event_time"), F.col("kafka_timestamp"))
+    return hours_of(bronze.where(ingested_in(interval) & timely), "event_time")
+
+
+def hours_of(rows: DataFrame, column: str) -> tuple[datetime, ...]:
+    """Return the distinct UTC hours of a time column, in order."""
+    hours = rows.select(F.date_trunc("hour", column).alias("hour")).distinct()
+    # By way of Arrow, times keep their zone.
+    return tuple(sorted(hours.toArrow().column("hour").to_pylist()))
 
 
 def rows_of_hours(as_of: Mapping[datetime, datetime]) -> Column:

@@ -97,6 +97,28 @@ class RunLog:
                     latest[hour] = max(row["interval_end"], latest.get(hour, after))
         return latest
 
+    def unpublished(self, kind: str, interval: Interval) -> list[Interval]:
+        """Return the parts of an interval that no published run of a kind covers, in order."""
+        rows = (
+            self._catalog.load_table(RUNS)
+            .scan(
+                row_filter=f"kind = '{kind}' and status = '{Status.PUBLISHED}'"
+                f" and interval_start < '{interval.end.isoformat()}'"
+                f" and interval_end > '{interval.start.isoformat()}'",
+                selected_fields=("interval_start", "interval_end"),
+            )
+            .to_arrow()
+            .to_pylist()
+        )
+        gaps, reached = [], interval.start
+        for start, end in sorted((row["interval_start"], row["interval_end"]) for row in rows):
+            if start > reached:
+                gaps.append(Interval(reached, start))
+            reached = max(reached, end)
+        if reached < interval.end:
+            gaps.append(Interval(reached, interval.end))
+        return gaps
+
 
 def append_row(catalog: Catalog, name: str, row: Mapping[str, object]) -> None:
     """Append one row to an audit table; a concurrent append is waited out."""

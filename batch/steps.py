@@ -79,23 +79,21 @@ def write_bars(
         How many bars were new or different.
     """
     table = contract(branch.table)
-    bars = bars.select(*table.column_names).cache()
-    changed = bars.subtract(branch.read(spark).where(where).select(*table.column_names)).cache()
-    try:
-        rows: int = changed.count()
-        if rows:
-            match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
-            changed.createOrReplaceTempView("changed_bars")
-            spark.sql(
-                f"MERGE INTO {branch.target} AS target USING changed_bars AS source ON {match}"
-                " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
-            )
-        written = branch.read(spark).where(where)
-        audit_rows(written, table, key=[*map(F.col, table.key)], expected_rows=bars.count())
-        audit_totals(written, totals, table)
-    finally:
-        changed.unpersist()
-        bars.unpersist()
+    # Materialised, so that what is merged does not depend on the table that it is merged into.
+    bars = bars.select(*table.column_names).localCheckpoint()
+    now = branch.read(spark).where(where).select(*table.column_names)
+    changed = bars.subtract(now).localCheckpoint()
+    rows: int = changed.count()
+    if rows:
+        match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
+        changed.createOrReplaceTempView("changed_bars")
+        spark.sql(
+            f"MERGE INTO {branch.target} AS target USING changed_bars AS source ON {match}"
+            " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        )
+    written = branch.read(spark).where(where)
+    audit_rows(written, table, key=[*map(F.col, table.key)], expected_rows=bars.count())
+    audit_totals(written, totals, table)
     return rows
 
 
@@ -111,7 +109,8 @@ def write_dead_letters(
         interval: Bounds the search for those that were written before: a dead letter of this
             stage keeps the ingestion time of its record.
     """
-    events.where(F.col("rejection").isNotNull()).createOrReplaceTempView("refused")
+    refused = events.where(F.col("rejection").isNotNull()).localCheckpoint()
+    refused.createOrReplaceTempView("refused")
     spark.sql(
         f"""
         MERGE INTO {CATALOG_NAME}.bronze.dead_letters AS known USING refused AS new

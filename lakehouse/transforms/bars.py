@@ -1,5 +1,7 @@
 """Bars: what happened to a symbol in a stretch of time. Pure functions, run by both layers."""
 
+from decimal import Decimal
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -33,7 +35,7 @@ def bars_1m(trades: DataFrame) -> DataFrame:
     # hash aggregation. Ids have at most 19 digits, microseconds at most 17: 38 digits hold both.
     order = F.when(
         live,
-        F.unix_micros("event_time").cast("decimal(17,0)") * F.lit(10**19).cast("decimal(20,0)")
+        F.unix_micros("event_time").cast("decimal(17,0)") * F.lit(Decimal(10**19))
         + F.col("trade_id").cast("decimal(19,0)"),
     )
     bars = trades.groupBy(

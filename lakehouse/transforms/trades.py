@@ -151,8 +151,8 @@ def validate(events: DataFrame) -> DataFrame:
     price, quantity = F.col("price"), F.col("quantity")
     rules = {
         "unknown_event_type": ~F.col("event_type").isin(TRADE, CORRECTION, CANCEL),
-        "invalid_venue": ~F.col("venue").rlike("^[a-z0-9_]{1,32}$"),
-        "invalid_symbol": ~F.col("symbol").rlike("^[A-Z0-9._-]{1,32}$"),
+        "invalid_venue": ~F.col("venue").rlike(r"\A[a-z0-9_]{1,32}\z"),
+        "invalid_symbol": ~F.col("symbol").rlike(r"\A[A-Z0-9._-]{1,32}\z"),
         "invalid_trade_id": F.col("trade_id") < 0,
         "event_time_too_old": F.col("event_time") < F.to_timestamp(F.lit(EARLIEST_EVENT_TIME)),
         "event_time_in_future": ~is_timely(F.col("event_time"), F.col("kafka_timestamp")),
@@ -160,7 +160,7 @@ def validate(events: DataFrame) -> DataFrame:
         "non_positive_price": ~is_cancel & (price <= 0),
         "missing_quantity": ~is_cancel & quantity.isNull(),
         "non_positive_quantity": ~is_cancel & (quantity <= 0),
-        "unknown_quantity_unit": ~F.col("quantity_unit").isin(BASE, CONTRACT),
+        "unknown_quantity_unit": ~is_cancel & ~F.col("quantity_unit").isin(BASE, CONTRACT),
         "missing_contract_size": (F.col("quantity_unit") == CONTRACT)
         & ~is_cancel
         & ~F.coalesce(F.col("contract_size") > 0, F.lit(False)),

@@ -1,0 +1,196 @@
+"""The hourly reconciliation: compare the layers, keep the record, prune what batch has taken over.
+
+A reconciliation prunes what an *earlier* one had found covered, never what has just been published:
+a reader that pinned the batch table before the publication must still find the speed row.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from pyiceberg.catalog import Catalog
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch.comparison import Comparison, compare, newest_versions
+from batch.inputs import hours_of, within
+from batch.runs import Run, RunLog, append_row
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.coverage import batch_coverage
+from lakehouse.errors import LakehouseError
+from lakehouse.intervals import Interval, covering
+from lakehouse.positions import LogPosition
+from lakehouse.progress import read_progress
+from lakehouse.transforms.trades import minute_of
+from schemas import contract
+
+RECONCILIATIONS = "ops.reconciliations"
+# Names the state of a batch table that the last reconciliation compared.
+TAG = "reconciled"
+
+_log = structlog.get_logger(__name__)
+
+
+class NotPublishedError(LakehouseError):
+    """Batch has not published the interval yet, so there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A table of both layers."""
+
+    batch: str
+    time: str
+    key: tuple[str, ...]
+
+    @property
+    def speed(self) -> str:
+        """The speed layer's twin."""
+        twin = contract(self.batch).speed_twin
+        if twin is None:
+            raise LakehouseError(f"the contract of {self.batch} names no speed twin")
+        return twin
+
+    def key_columns(self) -> dict[str, Column]:
+        """Return what identifies a row; a trade's id is unique within its minute."""
+        columns = {name: F.col(name) for name in self.key}
+        return columns | {"minute": minute_of(F.col(self.time))}
+
+
+PAIRS = (
+    Pair("silver.trades", time="event_time", key=("venue", "symbol", "trade_id")),
+    Pair("gold.bars_1m", time="window_start", key=("venue", "symbol")),
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a reconciliation found and did for one table."""
+
+    table: str
+    comparison: Comparison
+    pruned: int
+    batch_snapshot_id: int | None
+    speed_snapshot_id: int | None
+
+    @property
+    def verdict(self) -> str:
+        """AGREE, or DRIFT if the layers contradict each other."""
+        return "AGREE" if self.comparison.agrees else "DRIFT"
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Reconciles the layers of one lake."""
+
+    spark: SparkSession
+    catalog: Catalog
+
+    def run(self, interval: Interval) -> list[Record]:
+        """Reconcile all tables after batch has published an interval.
+
+        All rows that the speed layer still holds are compared, since an interval's events may
+        touch any of them. On drift nothing is pruned: the rows are the evidence.
+
+        Raises:
+            NotPublishedError: A part of the interval has no published batch run.
+        """
+        runs = RunLog(self.catalog)
+        if gaps := runs.unpublished("batch", interval):
+            raise NotPublishedError(
+                f"batch has not published {', '.join(map(str, gaps))}: run it before reconciling"
+            )
+        run = Run("reconcile", interval, ())
+        progress = read_progress(self.catalog.load_table("bronze.market_trades"))
+        origin = LogPosition(progress.generation if progress else 0, 0).encode()
+        covered = batch_coverage(self.catalog, origin)
+        records = [self._reconcile(pair, covered) for pair in PAIRS]
+        for record in records:
+            append_row(self.catalog, RECONCILIATIONS, _row(run, record, covered))
+            _log.info("reconciled", table=record.table, verdict=record.verdict)
+        return records
+
+    def _reconcile(self, pair: Pair, covered: Mapping[int, int]) -> Record:
+        # Rows move from speed to batch: whoever reads both reads speed first.
+        speed_snapshot, speed = self._pinned(pair.speed)
+        speed = newest_versions(speed, list(pair.key_columns().values()))
+        batch_snapshot, batch = self._pinned(pair.batch)
+        in_hours = within(pair.time, covering(hours_of(speed, pair.time)))
+        comparison = compare(
+            batch.where(in_hours), speed, key=pair.key_columns(), time=pair.time, covered=covered
+        )
+        pruned = self._prune(pair, in_hours) if comparison.agrees else 0
+        if comparison.agrees and batch_snapshot is not None:
+            self.spark.sql(
+                f"ALTER TABLE {CATALOG_NAME}.{pair.batch} CREATE OR REPLACE TAG {TAG} "
+                f"AS OF VERSION {batch_snapshot}"
+            )
+        return Record(pair.batch, comparison, pruned, batch_snapshot, speed_snapshot)
+
+    def _pinned(self, table: str) -> tuple[int | None, DataFrame]:
+        snapshot = self.catalog.load_table(table).current_snapshot()
+        columns = contract(table).column_names
+        identifier = f"{CATALOG_NAME}.{table}"
+        if snapshot is None:
+            return None, self.spark.table(identifier).select(*columns)
+        reader = self.spark.read.option("versionAsOf", str(snapshot.snapshot_id))
+        return snapshot.snapshot_id, reader.table(identifier).select(*columns)
+
+    def _prune(self, pair: Pair, in_hours: Column) -> int:
+        """Delete the speed rows that the previous reconciliation's batch table had covered."""
+        if TAG not in self.catalog.load_table(pair.batch).refs():
+            return 0
+        key = pair.key_columns()
+        identity = [column.alias(name) for name, column in key.items()]
+        covered, held = (
+            reader.table(f"{CATALOG_NAME}.{table}").where(in_hours).select(*identity, "last_offset")
+            for reader, table in (
+                (self.spark.read.option("versionAsOf", TAG), pair.batch),
+                (self.spark.read, pair.speed),
+            )
+        )
+        seen = covered.withColumnRenamed("last_offset", "seen_offset")
+        doomed = held.join(seen, [*key]).where("seen_offset >= last_offset").distinct()
+        doomed = doomed.localCheckpoint()
+        pruned: int = doomed.count()
+        if pruned:
+            doomed.createOrReplaceTempView("doomed")
+            match = " AND ".join(f"doomed.{name} = held.{name}" for name in pair.key)
+            self.spark.sql(
+                f"MERGE INTO {CATALOG_NAME}.{pair.speed} AS held USING doomed ON {match}"
+                f" AND doomed.minute = date_trunc('minute', held.{pair.time})"
+                " AND doomed.last_offset = held.last_offset WHEN MATCHED THEN DELETE"
+            )
+        return pruned
+
+
+def _row(run: Run, record: Record, covered: Mapping[int, int]) -> dict[str, object]:
+    found = record.comparison
+    oldest = found.oldest_unreconciled_at
+    return {
+        "run_id": run.run_id,
+        "interval_start": run.interval.start,
+        "interval_end": run.interval.end,
+        "table_name": record.table,
+        "rows_compared": found.compared,
+        "rows_drifted": found.drifted,
+        "missing_in_batch": found.missing_in_batch,
+        "batch_ahead": found.batch_ahead,
+        "speed_ahead": found.speed_ahead,
+        "only_in_batch": found.only_in_batch,
+        "only_in_speed": found.only_in_speed,
+        "pruned": record.pruned,
+        "oldest_unreconciled_at": oldest,
+        # Measured against the interval, not a clock: the same run gives the same age.
+        "oldest_unreconciled_age_seconds": (
+            (run.interval.end - oldest).total_seconds() if oldest else None
+        ),
+        "batch_snapshot_id": record.batch_snapshot_id,
+        "speed_snapshot_id": record.speed_snapshot_id,
+        "offsets": json.dumps({str(partition): end for partition, end in sorted(covered.items())}),
+        "drift_sample": json.dumps(found.sample, default=str) if found.sample else None,
+        "verdict": record.verdict,
+        "recorded_at": datetime.now(UTC),
+    }

@@ -1,0 +1,122 @@
+"""A whole lake in one process: a log held in memory, the real layers, real tables.
+
+The steps are those of the platform's processes, taken one at a time and in any order. Only Kafka
+is left out: its place is taken by a list, so that a test decides what each step sees.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyspark.sql import SparkSession
+from trade_log import RECORDS, payload
+
+import schemas
+from batch.job import BatchJob, Report
+from batch.reconciliation import Reconciliation, Record
+from demo.oracle import LoggedEvent
+from lakehouse.intervals import Interval
+from lakehouse.positions import LogPosition
+from lakehouse.progress import Progress
+from lakehouse.settings import Settings
+from schemas import tables
+from speed.layer import SpeedLayer
+
+TOPIC = "market.trades"
+EPOCH = datetime(2024, 8, 9, 6, 0, tzinfo=UTC)
+TICK = timedelta(minutes=1)
+PARTITIONS = 2
+
+
+@dataclass
+class SmallLake:
+    """The platform at step granularity; ingestion time is a counter of landings."""
+
+    spark: SparkSession
+    catalog: Catalog
+    settings: Settings
+    logs: dict[int, list[tuple[bytes, dict[str, Any]]]] = field(
+        default_factory=lambda: {p: [] for p in range(PARTITIONS)}
+    )
+    landed: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
+    read: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
+    landings: int = 0
+
+    def __post_init__(self) -> None:
+        for name in schemas.contracts():
+            if self.catalog.table_exists(name):
+                self.catalog.drop_table(name)
+        tables.apply(self.catalog)
+        self.restart_speed()
+
+    def produce(self, event: Mapping[str, Any]) -> None:
+        """Append an event (fields as in `trade_log.payload`) to its key's partition."""
+        message = payload(**event)
+        key = f"{event.get('venue')}:{event.get('symbol')}"
+        self.logs[sum(key.encode()) % PARTITIONS].append((message, dict(event)))
+
+    def land(self) -> Interval:
+        """Land what has been produced since; return the interval of ingestion time it took."""
+        at = EPOCH + self.landings * TICK
+        self.landings += 1
+        rows = [
+            {
+                "kafka_partition": partition,
+                "kafka_offset": offset,
+                "topic_generation": 0,
+                "kafka_timestamp": EPOCH,
+                "message_key": None,
+                "headers": None,
+                "schema_id": 1,
+                "payload": self.logs[partition][offset][0],
+                "event_time": self.logs[partition][offset][1]["event_time"],
+                "ingested_at": at,
+            }
+            for partition, first in self.landed.items()
+            for offset in range(first, len(self.logs[partition]))
+        ]
+        self.landed = {partition: len(log) for partition, log in self.logs.items()}
+        bronze = self.catalog.load_table("bronze.market_trades")
+        progress = Progress(TOPIC, "fixed", 0, self.landed, at + TICK)
+        bronze.append(
+            pa.Table.from_pylist(rows, schema=bronze.schema().as_arrow()),
+            snapshot_properties=progress.to_summary(),
+        )
+        return Interval(at, at + TICK)
+
+    def batch(self, interval: Interval) -> Report:
+        """Run batch over an interval of landings."""
+        return BatchJob(self.spark, self.catalog, self.settings).run(interval)
+
+    def reconcile(self, interval: Interval) -> list[Record]:
+        """Reconcile after batch has run over an interval of landings."""
+        return Reconciliation(self.spark, self.catalog).run(interval)
+
+    def stream(self) -> None:
+        """Process what has been produced since in one micro-batch of the speed layer."""
+        rows = [
+            (0, partition, offset, EPOCH, self.logs[partition][offset][0])
+            for partition, first in self.read.items()
+            for offset in range(first, len(self.logs[partition]))
+        ]
+        if rows:
+            self.speed.process(self.spark.createDataFrame(rows, RECORDS))
+        self.read = {partition: len(log) for partition, log in self.logs.items()}
+
+    def restart_speed(self, *, forget: int = 0) -> None:
+        """Start the speed layer anew; it may repeat its last events, as after a crash."""
+        self.speed = SpeedLayer(self.spark, max_payload_bytes=self.settings.max_payload_bytes)
+        self.read = {partition: max(0, at - forget) for partition, at in self.read.items()}
+
+    def events(self) -> list[LoggedEvent]:
+        """Return every event of the log with its position, for the oracle."""
+        return [
+            LoggedEvent(partition, LogPosition(0, offset).encode(), event)
+            for partition, log in self.logs.items()
+            for offset, (_, event) in enumerate(log)
+        ]
+
+
