@@ -119,7 +119,7 @@ def feed(
     Example: lakehouse feed --venue binance_spot --symbol BTCUSDT --symbol ETHUSDT
     """
     # The WebSocket client is an extra that only this verb needs.
-    from ingestion.feed import Feed, Patience  # noqa: PLC0415
+    from ingestion.feed import Feed, Patience
 
     address = venue.stream_address(url or venue.default_base, symbol)
     started = time.monotonic()

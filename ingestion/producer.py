@@ -156,7 +156,7 @@ class EventProducer:
         encode: Callable[[TradeEvent], bytes],
         *,
         max_payload_bytes: int,
-        overrides: Mapping[str, str | int | float | bool] | None = None,
+        timeout_seconds: float = METADATA_TIMEOUT_SECONDS,
     ) -> Self:
         """Connect to the log.
 
@@ -164,9 +164,9 @@ class EventProducer:
             BrokerUnavailableError: No broker answers, or a topic does not exist.
         """
         settings = client_settings(bootstrap_servers)
-        client = Producer({**settings, **(overrides or {})}, logger=logging.getLogger("librdkafka"))
+        client = Producer(settings, logger=logging.getLogger("librdkafka"))
         try:
-            topics = client.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
+            topics = client.list_topics(timeout=timeout_seconds).topics
         except KafkaException as error:
             raise BrokerUnavailableError(
                 f"no Kafka broker answers at {bootstrap_servers}: {error.args[0].str()}"
