@@ -1,8 +1,9 @@
 """Kafka messages as Arrow columns, sorted into what bronze takes and what it refuses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -142,11 +143,11 @@ def _refused(columns: pa.Table, topic: str, refusals: Mapping[int, tuple[str, st
     )
 
 
-def _headers(headers: list[list[tuple[str, bytes | None]] | None]) -> pa.Array:
+def _headers(headers: Sequence[Any]) -> pa.Array:
     if not any(headers):
         return pa.nulls(len(headers), HEADERS)
     # A map has each key once; of a repeated header the last value stays.
-    return pa.array([dict(entry).items() if entry else None for entry in headers], HEADERS)
+    return pa.array([list(dict(entry).items()) if entry else None for entry in headers], HEADERS)
 
 
 def _timestamps(microseconds: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Array:

@@ -73,7 +73,9 @@ class Feed:
         found = self._consumer.consume(MESSAGES_PER_READ, timeout=seconds)
         messages = [message for message in found if message.error() is None]
         if len(messages) < len(found):
-            self._notices([message for message in found if message.error() is not None])
+            for message in found:
+                if (error := message.error()) is not None:
+                    self._heed(error, message)
         return messages
 
     def advance(self, partitions: Mapping[int, int]) -> None:
@@ -99,12 +101,11 @@ class Feed:
         """Leave the broker."""
         self._consumer.close()
 
-    def _notices(self, notices: list[Message]) -> None:
-        for notice in notices:
-            error = notice.error()
-            if error.code() == KafkaError._PARTITION_EOF:
-                # Ends that no message has, such as a transaction's marker, are passed by this.
-                partition = notice.partition()
-                self.next[partition] = max(self.next[partition], notice.offset())
-            elif error.code() in _FATAL:
-                raise KafkaException(error)
+    def _heed(self, error: KafkaError, notice: Message) -> None:
+        if error.code() in _FATAL:
+            raise KafkaException(error)
+        partition, offset = notice.partition(), notice.offset()
+        if error.code() != KafkaError._PARTITION_EOF or partition is None or offset is None:
+            return  # such as a lost connection, which librdkafka mends
+        # Ends that no message has, such as a transaction's marker, are passed by this.
+        self.advance({partition: offset})

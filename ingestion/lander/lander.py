@@ -72,9 +72,7 @@ class Lander:
         self._frames = self._feed(self._writer.frames, FRAMES_QUEUE_KBYTES)
         self._submitted_at = monotonic()
 
-    def run(
-        self, *, once: bool, stop: Event, beat: Callable[[], None] = lambda: None
-    ) -> Landed:
+    def run(self, *, once: bool, stop: Event, beat: Callable[[], None] = lambda: None) -> Landed:
         """Land until told to stop, or until all that the topics held at the start has landed.
 
         Args:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from lakehouse.errors import LakehouseError
 from lakehouse.progress import Progress
@@ -64,10 +64,8 @@ class KafkaLog:
     def state(self, topic: str) -> TopicState:
         """Return the topic as it is now; raises as :meth:`topic_id` does."""
         topic_id, partitions = self._describe(topic)
-        starts, ends = (
-            self._offsets(topic, partitions, spec)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
+        starts = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return TopicState(topic, topic_id, starts, ends)
 
     def _describe(self, topic: str) -> tuple[str, list[int]]:

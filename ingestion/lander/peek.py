@@ -11,7 +11,7 @@ as the event time, on the other hand, no decoder can read.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ HEADER_BYTES = 5
 # Nine groups of seven bits fit a signed 64-bit number; longer varints are read one by one.
 VARINT_BYTES = 9
 LONGEST_VARINT_BYTES = 10
+# A varint's byte with this bit is followed by another; the other seven bits are the number's.
+MORE = 0x80
 
 Int64 = npt.NDArray[np.int64]
 Layout = tuple[str, ...]
@@ -93,8 +95,8 @@ def peek_one(payload: bytes, layouts: Mapping[int, Layout]) -> tuple[int, int] |
                 return None
             byte = payload[at]
             at += 1
-            raw |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
+            raw |= (byte & ~MORE) << (7 * index)
+            if byte < MORE:
                 break
         else:
             return None
@@ -130,22 +132,20 @@ def peek(payloads: pa.BinaryArray, layouts: Mapping[int, Layout]) -> Peeked:
     for index in range(1, HEADER_BYTES):
         ids = (ids << 8) | data.take(start + index, mode="clip")
     for schema_id, layout in layouts.items():
-        _read_rows(data, start, end, framed & (ids == schema_id), schema_id, layout, found)
+        mine = framed & (ids == schema_id)
+        # Nearly always all rows are of one schema; a slice spares the copies.
+        chosen: Any = slice(None) if mine.all() else np.flatnonzero(mine)
+        found.schema_id[chosen] = schema_id
+        found.event_time_us[chosen], found.read[chosen] = _walk(
+            data, start[chosen] + HEADER_BYTES, end[chosen], layout
+        )
     return found
 
 
-def _read_rows(
-    data: npt.NDArray[np.uint8],
-    start: Int64,
-    end: Int64,
-    mine: npt.NDArray[np.bool_],
-    schema_id: int,
-    layout: Sequence[str],
-    found: Peeked,
-) -> None:
-    every = bool(mine.all())
-    rows = slice(None) if every else np.flatnonzero(mine)
-    cursor, end = start[rows] + HEADER_BYTES, end[rows]
+def _walk(
+    data: npt.NDArray[np.uint8], cursor: Int64, end: Int64, layout: Layout
+) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Read all rows field by field; return the last field, and which rows were well-formed."""
     well = np.ones(len(cursor), np.bool_)
     value = cursor
     for kind in layout:
@@ -154,9 +154,7 @@ def _read_rows(
         if kind == "text":
             well &= (value >= 0) & (value <= end - cursor)
             cursor = np.where(well, cursor + value, end)
-    found.schema_id[rows] = schema_id
-    found.event_time_us[rows] = value
-    found.read[rows] = well
+    return value, well
 
 
 def _varint(
@@ -168,8 +166,8 @@ def _varint(
     going = np.ones(len(cursor), np.bool_)
     for index in range(VARINT_BYTES):
         byte = data.take(cursor + index, mode="clip").astype(np.int64)
-        raw |= np.where(going, (byte & 0x7F) << (7 * index), 0)
-        going &= byte >= 0x80
+        raw |= np.where(going, (byte & ~MORE) << (7 * index), 0)
+        going &= byte >= MORE
         if not going.any():
             break
         length += going
