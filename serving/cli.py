@@ -101,8 +101,8 @@ def chart(
 
     Example: lakehouse chart --out bars.png --symbol BTCUSDT
     """
-    try:
-        from serving.charts import draw_bars, read_bars  # noqa: PLC0415 - it needs an extra
+    try:  # It draws with a package of another extra.
+        from serving.charts import draw_bars, read_bars
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{error.name} is missing: install the project with its demo extra"

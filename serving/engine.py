@@ -124,10 +124,8 @@ class SqlEngine:
 
     def _table(self, name: str) -> Table:
         try:
-            if name.count(".") != 1:
-                raise NoSuchTableError(name)
             return self._catalog.load_table(name)
-        except NoSuchTableError as error:
+        except (NoSuchTableError, ValueError) as error:  # ValueError: a name without a schema.
             raise UnknownTableError(
                 f"there is no table {name}; there are {', '.join(self.relations())}"
             ) from error
@@ -136,8 +134,10 @@ class SqlEngine:
         """Return the warehouse, and the folders of tables that are elsewhere."""
         warehouse = self._catalog.properties.get("warehouse", "").rstrip("/")
         inside = f"{warehouse}/"
-        elsewhere = {t.location() for t in tables if not (warehouse and t.location().startswith(inside))}
-        return elsewhere | ({warehouse} if warehouse else set())
+        locations = {table.location() for table in tables}
+        if not warehouse:
+            return locations
+        return {warehouse, *(place for place in locations if not place.startswith(inside))}
 
     def _open(self, folders: set[str]) -> Database:
         if self._database is not None and folders <= self._database.folders:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from typing import TextIO
 
 import pyarrow as pa
@@ -38,9 +39,7 @@ def print_table(rows: pa.Table, console: Console) -> None:
         is_number = pa.types.is_decimal(field.type) or pa.types.is_integer(field.type)
         table.add_column(field.name, justify="right" if is_number else "left", overflow="fold")
     for row in _rows(rows):
-        table.add_row(
-            *(Text("null", style="dim") if v is None else Text(as_text(v)) for v in row)
-        )
+        table.add_row(*(Text("null", style="dim") if v is None else Text(as_text(v)) for v in row))
     console.print(table)
     console.print(f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}", style="dim")
 
@@ -57,16 +56,26 @@ def _rows(rows: pa.Table) -> Iterator[tuple[object, ...]]:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _plain(value: object) -> object:  # noqa: PLR0911 - one line for each kind of value
+def _plain(value: object) -> object:
     """Return a value as JSON knows it."""
     match value:
+        case dict():
+            return {str(name): _plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
         case None | bool() | int() | str():
             return value
+        case float() if isfinite(value):
+            return value
+        case _:
+            return _spelled(value)
+
+
+def _spelled(value: object) -> str:
+    """Return a value that JSON does not know as text; NaN and the infinities are such."""
+    match value:
         case Decimal():
             return format(value, "f")
-        case float():
-            # JSON has no NaN and no infinity.
-            return value if value - value == 0 else str(value)
         case datetime():
             moment = value if value.tzinfo is None else value.astimezone(UTC)
             return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -74,9 +83,5 @@ def _plain(value: object) -> object:  # noqa: PLR0911 - one line for each kind o
             return value.isoformat()
         case bytes():
             return value.hex()
-        case dict():
-            return {str(name): _plain(part) for name, part in value.items()}
-        case list() | tuple():
-            return [_plain(part) for part in value]
         case _:
             return str(value)

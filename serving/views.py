@@ -72,8 +72,8 @@ def _query(view: str, dialect: Dialect) -> exp.Expr:
     query = sqlglot.parse_one(_text(view.removeprefix(f"{SCHEMA}.")), read="trino")
     for call in list(query.find_all(exp.Anonymous)):
         if call.name.upper() == "MERGED":
-            # A function in FROM is wrapped in a table.
-            call.parent.replace(_merged(*call.expressions))
+            # The parser wraps a function in FROM in a table.
+            call.find_ancestor(exp.Table).replace(_merged(*call.expressions))  # type: ignore[union-attr]
         elif call.name.upper() == "DIVIDE_HALF_UP":
             call.replace(divide_half_up(*call.expressions, dialect=dialect))
     return query
@@ -115,11 +115,11 @@ def _merged(table: exp.Expr, *further_key: exp.Expr) -> exp.Subquery:
 def _same_key(part: exp.Expr) -> list[exp.Expr]:
     """Say that one part of the key is the same in the rows ``newest`` and ``batch``."""
     newest = _of("newest", part)
-    same = [_of("batch", part).eq(newest)]
+    same: list[exp.Expr] = [_of("batch", part).eq(newest)]
     if isinstance(part, exp.TimestampTrunc):
         # Follows from the equality, but only of a bare column do engines see that files of other
         # times need no reading.
-        time, end = _of("batch", part.this), _one(part.unit)
+        time, end = _of("batch", part.this), _one(part.args["unit"])
         same += [time >= newest, time < exp.Add(this=newest.copy(), expression=end)]
     return same
 
