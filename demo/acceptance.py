@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 OLDEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
+LARGEST_NOTIONAL, LARGEST_CONTRACT = 10**15, 10**5
 # An exchange's clock may run ahead of the broker's; an hour is a broken clock.
 CLOCK_ALLOWANCE = timedelta(hours=1)
 
@@ -38,6 +39,9 @@ def rejections(event: Event, kafka_timestamp: datetime) -> tuple[str, ...]:
             "unknown_quantity_unit": unit not in ("BASE", "CONTRACT"),
             # A contract that is worth nothing gives no quantity: as good as no size at all.
             "missing_contract_size": unit == "CONTRACT" and (event["contract_size"] or 0) <= 0,
+            # Larger ones would overflow the columns that hold sums.
+            "implausible_size": (price or 0) * (quantity or 0) > LARGEST_NOTIONAL
+            or (event["contract_size"] or 0) > LARGEST_CONTRACT,
         }
     broken |= {
         "event_time_too_old": event["event_time"] < OLDEST_EVENT,

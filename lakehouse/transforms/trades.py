@@ -11,6 +11,7 @@ therefore harmless.
 
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -28,8 +29,16 @@ EARLIEST_EVENT_TIME = "2000-01-01 00:00:00"
 # Clocks of venues and brokers differ by seconds (the shipped sample: 1.25 s); an hour is a fault.
 LATEST_AHEAD_OF_LOG = timedelta(hours=1)
 
+# Sums of notionals have 22 digits before the point: bounded trades keep ten million of them from
+# overflowing, which would stop a layer for good.
+MAX_NOTIONAL = Decimal(10**15)
+MAX_CONTRACT_SIZE = Decimal(10**5)
+
 # Confluent wire format: one magic byte, a four-byte schema id, the Avro body.
 _HEADER_BYTES = 5
+# Of a decimal with up to 18 digits Spark takes the lowest 64 bits, whatever else is there: 2**64
+# and 5 units would be read as 5 units. Of a wider one it takes all digits, and refuses too many.
+_CHECKED_PRECISION = 38
 
 OBSERVED_COLUMNS = (
     "venue",
@@ -99,7 +108,8 @@ def decode(
     schema_id = F.conv(F.hex(F.substring(payload, 2, 4)), 16, 10).cast("long")
     body = F.substring(payload, _HEADER_BYTES + 1, max_payload_bytes)
     # The default FAILFAST mode would stop the layer at the first poison event.
-    options = {"mode": "PERMISSIVE", "avroSchema": reader_schema}
+    wide_schema, decimals = _with_checked_decimals(reader_schema)
+    options = {"mode": "PERMISSIVE", "avroSchema": wide_schema}
     event = F.coalesce(
         *(
             F.when(schema_id == writer_id, from_avro(body, writer_schema, options))
@@ -116,6 +126,8 @@ def decode(
     position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
         "kafka_offset"
     )
+    fitted = {name: F.col(f"event.{name}").try_cast(type_) for name, type_ in decimals.items()}
+    overflows = [F.col(f"event.{name}").isNotNull() & fitted[name].isNull() for name in fitted]
     return (
         records.withColumn("rejection", rejection)
         .withColumn("event", F.when(F.col("rejection").isNull(), event))
@@ -123,7 +135,11 @@ def decode(
         .withColumn(
             "rejection",
             F.coalesce(
-                "rejection", F.when(F.col("event.event_type").isNull(), "undecodable_payload")
+                "rejection",
+                F.when(
+                    reduce(or_, overflows, F.col("event.event_type").isNull()),
+                    "undecodable_payload",
+                ),
             ),
         )
         # The event's own time replaces the copy that bronze keeps for pruning.
@@ -134,8 +150,27 @@ def decode(
             F.col("kafka_partition").alias("log_partition"),
             position.alias("log_position"),
         )
+        .withColumns(fitted)
         .drop("event")
     )
+
+
+def _with_checked_decimals(schema_json: str) -> tuple[str, dict[str, str]]:
+    """Widen the decimals of an Avro schema; return it and the types they had, by field."""
+    types: dict[str, str] = {}
+
+    def widened(name: str, avro_type: Any) -> Any:
+        if isinstance(avro_type, list):
+            return [widened(name, branch) for branch in avro_type]
+        if isinstance(avro_type, dict) and avro_type.get("logicalType") == "decimal":
+            types[name] = f"decimal({avro_type['precision']},{avro_type['scale']})"
+            return avro_type | {"precision": _CHECKED_PRECISION}
+        return avro_type
+
+    schema = json.loads(schema_json)
+    for field in schema["fields"]:
+        field["type"] = widened(field["name"], field["type"])
+    return json.dumps(schema), types
 
 
 def validate(events: DataFrame) -> DataFrame:
@@ -164,6 +199,11 @@ def validate(events: DataFrame) -> DataFrame:
         "missing_contract_size": (F.col("quantity_unit") == CONTRACT)
         & ~is_cancel
         & ~F.coalesce(F.col("contract_size") > 0, F.lit(False)),
+        "implausible_size": ~is_cancel
+        & (
+            (price * quantity > MAX_NOTIONAL)
+            | F.coalesce(F.col("contract_size") > MAX_CONTRACT_SIZE, F.lit(False))
+        ),
     }
     broken = reduce(
         lambda chain, rule: chain.when(rule[1], rule[0]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ BAD_EVENTS: dict[str, dict[str, Any]] = {
     "non_positive_quantity": {"quantity": Decimal("-0.00000001")},
     "unknown_quantity_unit": {"quantity_unit": "LOT"},
     "missing_contract_size": {"quantity_unit": "CONTRACT"},
+    "implausible_size": {"price": Decimal(10**9), "quantity": Decimal(10**9)},
 }
 BAD_PAYLOADS = {
     "empty_payload": b"",
@@ -57,6 +58,7 @@ def test_edges_of_the_rules_are_accepted(decoded: Decoded) -> None:
         {"event_time": datetime(2000, 1, 1, tzinfo=UTC)},
         {"event_time": NOON + timedelta(hours=1)},
         {"price": Decimal("0.00000001"), "quantity": Decimal("9999999999.99999999")},
+        {"price": Decimal(10**9), "quantity": Decimal(10**6)},
         {"trade_id": 0},
         {"event_type": "CANCEL", "price": None, "quantity": None},
     ]
@@ -125,7 +127,12 @@ def test_resolving_again_in_any_split_and_order_changes_nothing(observed: Observ
         assert sorted(resolve(back.union(front).union(back)).collect()) == whole
 
 
-decimals = st.integers(1, 10**18 - 1).map(lambda units: Decimal(units).scaleb(-8))
+def units(value: Decimal, places: int) -> int:
+    """Return a decimal as a whole number of its last place, whatever its length."""
+    return int(value.scaleb(places, Context(prec=60)))
+
+
+decimals = st.integers(1, 10**13).map(lambda number: Decimal(number).scaleb(-8))
 
 
 @settings(
@@ -150,10 +157,9 @@ def test_contract_quantities_are_rounded_once_half_up(
     ]
     trades = {row.trade_id: row for row in resolve(observed(*events)).collect()}
     for number, (price, quantity, size) in enumerate(cases):
-        exact = int(quantity.scaleb(8)) * int(size.scaleb(8)), int(price.scaleb(8))
-        rounded = (2 * exact[0] + exact[1]) // (2 * exact[1])
-        assert int(trades[number].quantity.scaleb(8)) == rounded
-        assert int(trades[number].notional.scaleb(16)) == exact[0]
+        worth, divisor = units(quantity, 8) * units(size, 8), units(price, 8)
+        assert units(trades[number].notional, 16) == worth
+        assert units(trades[number].quantity, 8) == (2 * worth + divisor) // (2 * divisor)
 
 
 def test_the_types_are_those_of_the_tables(observed: Observed) -> None:
