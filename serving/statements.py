@@ -80,9 +80,11 @@ def _parse(sql: str, *, explained: bool) -> exp.Expr:
         sql = sql[_COMMENTS_BEFORE.match(sql).end() :]  # type: ignore[union-attr]
         sql = _EXPLAIN.sub("", sql, count=1)
     try:
-        queries = [query for query in sqlglot.parse(sql, read="duckdb") if query is not None]
+        parsed = sqlglot.parse(sql, read="duckdb")
     except SqlglotError as error:
         raise InvalidSqlError(str(error)) from error
+    # A comment after the last semicolon is parsed as one more statement.
+    queries = [query for query in parsed if query and not isinstance(query, exp.Semicolon)]
     if len(queries) != 1:
         raise InvalidSqlError(f"one statement at a time, please; there are {len(queries)}")
     return queries[0]
