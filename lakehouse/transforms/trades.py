@@ -9,10 +9,13 @@ rows, or with themselves, in any order, and the result is the same. Replays and 
 therefore harmless.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
+from operator import or_
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
