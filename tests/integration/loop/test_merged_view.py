@@ -1,0 +1,233 @@
+"""The first promise on the real layers: whatever happens in whatever order, the view is exact.
+
+Each step is one of the platform's own, on real tables and the real engines. After every step each
+row of the merged view must be what one naive pass over the log gives as of the position that the
+row states, and no layer may know more of a key than the view shows.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import Column, SparkSession
+from small_lake import SmallLake
+
+import batch.job
+import serving.views
+from batch.inputs import ingested_in
+from demo.oracle import History, WindowKey, compare
+from lakehouse.catalog import load_catalog
+from lakehouse.settings import Settings
+from serving.engine import SqlEngine
+from speed.memory import WindowMemory
+
+pytestmark = pytest.mark.integration
+
+# Two minutes on either side of an hour and of a day.
+BEFORE = datetime(2024, 8, 8, 23, 59, 30, tzinfo=UTC)
+AFTER = datetime(2024, 8, 9, 0, 0, 10, tzinfo=UTC)
+POSITIONS = """
+    SELECT venue, symbol, window_start, max(last_offset) AS position
+    FROM (
+        SELECT venue, symbol, window_start, last_offset FROM gold.bars_1m
+        UNION ALL
+        SELECT venue, symbol, window_start, last_offset FROM gold.bars_1m_rt
+    ) AS layers
+    GROUP BY ALL
+"""
+
+
+@pytest.fixture
+def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
+    return SmallLake(spark, load_catalog(spark_settings), spark_settings)
+
+
+def trade(number: int = 1, **fields: Any) -> dict[str, Any]:
+    """An event with harmless values where none are given."""
+    cancels = fields.get("event_type") == "CANCEL"
+    return {
+        "event_type": "TRADE",
+        "venue": "binance_spot",
+        "symbol": "BTCUSDT",
+        "trade_id": number,
+        "event_time": BEFORE,
+        "price": None if cancels else Decimal(100 + number),
+        "quantity": None if cancels else Decimal(number),
+        "quantity_unit": "BASE",
+        "contract_size": None,
+        "aggressor_side": "BUY",
+        "received_at": None,
+    } | fields
+
+
+def assert_exact(lake: SmallLake) -> None:
+    """Compare the merged minutes with the oracle, each as of the position that it states."""
+    engine = SqlEngine(lake.catalog)
+    history = History(lake.events())
+    expected = {}
+    for row in engine.query(POSITIONS).to_pylist():
+        key = WindowKey(row["venue"], row["symbol"], row["window_start"])
+        bar = history.bar(key, as_of=row["position"])
+        if bar is not None and bar.trade_count:
+            expected[key] = bar
+    actual = engine.query("SELECT * FROM serving.bars_1m").to_pylist()
+    verdict = compare(
+        expected, actual, key=("venue", "symbol", "window_start"), ignore=("log_partition",)
+    )
+    engine.close()
+    assert verdict.equal, str(verdict)
+
+
+def drain(lake: SmallLake) -> None:
+    """Let both layers see all of the log."""
+    lake.batch(lake.land())
+    lake.stream()
+
+
+kinds = st.sampled_from(["TRADE", "TRADE", "TRADE", "CORRECTION", "CANCEL"])
+events = st.builds(
+    lambda number, kind, price, fields: (
+        trade(number, event_type=kind, **fields) | ({} if kind == "CANCEL" else {"price": price})
+    ),
+    st.integers(1, 3),
+    kinds,
+    st.decimals("0.00000001", "99999", places=8),
+    st.fixed_dictionaries(
+        {
+            "event_time": st.sampled_from([BEFORE, BEFORE + timedelta(seconds=9), AFTER]),
+            "venue": st.sampled_from(["binance_spot", "binance_usdm"]),
+        }
+    ),
+)
+steps = st.one_of(
+    st.lists(events, min_size=1, max_size=5).map(lambda batch: ("produce", batch)),
+    st.just(("stream", None)),
+    st.tuples(st.just("restart"), st.integers(0, 4)),
+    st.just(("land", None)),
+    st.tuples(st.just("batch"), st.integers(0, 3)),
+    st.just(("reconcile", None)),
+)
+
+
+def take(lake: SmallLake, step: tuple[str, Any], landed: list[Any], published: list[Any]) -> None:
+    """Take one step of a history; one that cannot be taken yet is passed over."""
+    match step:
+        case "produce", batch_of_events:
+            for event in batch_of_events:
+                lake.produce(event)
+        case "stream", _:
+            lake.stream()
+        case "restart", forget:
+            lake.restart_speed(forget=forget)
+        case "land", _:
+            landed.append(lake.land())
+        case "batch", back if back < len(landed):
+            published.append(landed[-1 - back])
+            lake.batch(published[-1])
+        case "reconcile", _ if published:
+            records = lake.reconcile(published[-1])
+            assert [record.verdict for record in records] == ["AGREE", "AGREE"], records
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    # A failing history is short enough to read; finding a shorter one would take minutes.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(history=st.lists(steps, min_size=6, max_size=10))
+def test_the_view_is_exact_after_every_step(
+    spark: SparkSession, spark_settings: Settings, history: list[tuple[str, Any]]
+) -> None:
+    lake = SmallLake(spark, load_catalog(spark_settings), spark_settings)
+    landed: list[Any] = []
+    published: list[Any] = []
+    for step in history:
+        take(lake, step, landed, published)
+        assert_exact(lake)
+    drain(lake)
+    assert_exact(lake)
+
+
+def late_event_history(lake: SmallLake) -> Iterator[str]:
+    """A history in which every part of the rule is needed; yields after each step."""
+    lake.produce(trade(1))
+    lake.stream()
+    yield "speed has a first trade"
+    first = lake.land()
+    lake.batch(first)
+    yield "batch has it too"
+    lake.produce(trade(2))
+    lake.restart_speed()
+    lake.stream()
+    yield "a restarted speed layer has a second trade of the minute"
+    lake.batch(lake.land())
+    yield "batch has it too, after an interval of its own"
+    lake.produce(trade(3))
+    lake.batch(lake.land())
+    yield "batch is ahead of speed"
+    lake.produce(trade(event_type="CANCEL", number=3))
+    lake.stream()
+    lake.reconcile(first)
+    lake.reconcile(first)
+    yield "a pruned speed layer goes on"
+    lake.batch(first)
+    yield "an old interval has run again"
+
+
+def test_a_late_event_a_restart_and_an_old_interval(lake: SmallLake) -> None:
+    for _ in late_event_history(lake):
+        assert_exact(lake)
+
+
+def speed_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = serving.views._text
+
+    def mutated(name: str) -> str:
+        return (
+            rule(name)
+            .replace("seen.last_offset <= batch.last_offset", "FALSE")
+            .replace("batch.last_offset < newest.last_offset", "TRUE")
+        )
+
+    monkeypatch.setattr(serving.views, "_text", mutated)
+    serving.views.view_sql.cache_clear()
+
+
+def partial_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = WindowMemory._load
+    monkeypatch.setattr(WindowMemory, "_load", lambda self, minutes: load(self, minutes).limit(0))
+
+
+def late_event_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows_of_hours = batch.job.rows_of_hours
+
+    def only_of_this_run(as_of: Any) -> Column:
+        # The run's own interval ends at the latest time it looks back from.
+        end = max(as_of.values(), default=None)
+        interval = None if end is None else batch.job.Interval(end - timedelta(minutes=1), end)
+        return rows_of_hours(as_of) & (ingested_in(interval) if interval else rows_of_hours({}))
+
+    monkeypatch.setattr(batch.job, "rows_of_hours", only_of_this_run)
+    monkeypatch.setattr("batch.steps.rows_of_hours", only_of_this_run)
+
+
+@pytest.mark.parametrize("mutate", [speed_always_wins, partial_windows, late_event_forgotten])
+def test_the_check_fails_when_the_rule_is_broken(
+    lake: SmallLake,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    mutate(monkeypatch)
+    try:
+        with pytest.raises(AssertionError, match="DIFFERENT"):  # noqa: PT012
+            for _ in late_event_history(lake):
+                assert_exact(lake)
+    finally:
+        monkeypatch.undo()
+        serving.views.view_sql.cache_clear()
