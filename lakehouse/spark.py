@@ -62,7 +62,10 @@ def session_properties(settings: Settings) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.pyspark.python": sys.executable,
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": " ".join(java_options(find_java().version)),
+        "spark.driver.extraJavaOptions": " ".join(
+            [*java_options(find_java().version), *avro_limits(settings)]
+        ),
+        "spark.executor.extraJavaOptions": " ".join(avro_limits(settings)),
     }
     return properties | _catalog_properties(settings) | _local_properties(settings)
 
@@ -81,6 +84,18 @@ def java_options(version: int) -> list[str]:
             "-Dorg.apache.iceberg.shaded.io.netty.noUnsafe=false",
         ]
     return options
+
+
+def avro_limits(settings: Settings) -> list[str]:
+    """Return the JVM options that keep Avro from believing any length that a payload states.
+
+    A few damaged bytes may claim a text of two gigabytes; Avro makes room for it before it looks
+    whether the text is there, which would end the process.
+    """
+    return [
+        f"-Dorg.apache.avro.limits.{kind}.maxLength={settings.max_payload_bytes}"
+        for kind in ("bytes", "string")
+    ]
 
 
 def _catalog_properties(settings: Settings) -> dict[str, str]:

@@ -44,3 +44,11 @@ def test_options_that_an_older_java_would_refuse_are_given_to_newer_ones_only(
     version: int, needed: bool
 ) -> None:
     assert ("--sun-misc-unsafe-memory-access=allow" in java_options(version)) is needed
+
+
+def test_no_payload_can_claim_more_memory_than_payloads_may_have(settings: Settings) -> None:
+    properties = session_properties(settings.model_copy(update={"max_payload_bytes": 5_000}))
+    for process in ("driver", "executor"):
+        options = properties[f"spark.{process}.extraJavaOptions"]
+        assert "-Dorg.apache.avro.limits.bytes.maxLength=5000" in options
+        assert "-Dorg.apache.avro.limits.string.maxLength=5000" in options
