@@ -38,6 +38,7 @@ class BronzeTable:
         self.name = name
         self._catalog = catalog
         self._topics = topics
+        self._latest: Table | None = None
         table = self.load()
         self.schema: pa.Schema = table.schema().as_arrow()
         self.progress: TopicProgress = self._read(table)
@@ -61,7 +62,8 @@ class BronzeTable:
         self.progress = dict(end)
 
     def _attempt(self, rows: pa.Table, end: Mapping[str, Progress]) -> None:
-        table = self._catalog.load_table(self.name)
+        # Our own last commit is nearly always the newest; if not, the catalog refuses this one.
+        table, self._latest = self._latest or self._catalog.load_table(self.name), None
         newest = self._read(table)
         if newest == end:
             return
@@ -73,7 +75,9 @@ class BronzeTable:
         summary: dict[str, str] = {}
         for topic, progress in end.items():
             summary |= progress.to_summary(of=self._qualifier(topic))
-        _without_blind_retries(table).append(rows, snapshot_properties=summary)
+        table = _for_one_commit(table)
+        table.append(rows, snapshot_properties=summary)
+        self._latest = table
 
     def _read(self, table: Table) -> TopicProgress:
         return {topic: read_progress(table, of=self._qualifier(topic)) for topic in self._topics}
@@ -82,10 +86,21 @@ class BronzeTable:
         return topic if len(self._topics) > 1 else None
 
 
-def _without_blind_retries(table: Table) -> Table:
-    """Return the table with PyIceberg's own commit retries switched off, in this process only."""
-    properties = table.metadata.properties | {TableProperties.COMMIT_NUM_RETRIES: "0"}
-    metadata = table.metadata.model_copy(update={"properties": properties})
+def _for_one_commit(table: Table) -> Table:
+    """Return the table as this process may commit to it once; nothing of this is stored.
+
+    PyIceberg's own commit retries are off. And the table forgets all snapshots but the newest:
+    a transaction copies its metadata some twenty times, which at a thousand snapshots takes a
+    second. The catalog applies the commit to the whole metadata, which it loads itself.
+    """
+    newest = table.current_snapshot()
+    metadata = table.metadata.model_copy(
+        update={
+            "properties": table.properties | {TableProperties.COMMIT_NUM_RETRIES: "0"},
+            "snapshots": [] if newest is None else [newest],
+            "snapshot_log": [],
+        }
+    )
     return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog)
 
 

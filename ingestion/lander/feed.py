@@ -34,7 +34,7 @@ def consumer_settings(bootstrap_servers: str, *, queue_kbytes: int) -> dict[str,
         "enable.partition.eof": True,
         # What waits here is memory; reading pauses while it is full.
         "queued.max.messages.kbytes": queue_kbytes,
-        "queued.min.messages": 1_000_000,
+        "queued.min.messages": 100_000,
         "fetch.queue.backoff.ms": 5,
         # The broker answers at once when it has anything, so waiting long costs no freshness.
         "fetch.wait.max.ms": 100,

@@ -25,7 +25,7 @@ from lakehouse.settings import Settings
 
 # Two batches at most are in memory, one being read and one being written.
 COMMIT_BYTES = 64 * 1024 * 1024
-QUEUE_KBYTES = 65_536
+QUEUE_KBYTES = 16_384
 FRAMES_QUEUE_KBYTES = 16_384
 # The longest that a stop request or a frame waits while trades are quiet.
 READ_SECONDS = 0.1
