@@ -1,0 +1,115 @@
+"""The log as a plain consumer reads it: which recorded trade got which position."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import fastavro
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from demo.acceptance import accepted
+from demo.oracle import LoggedEvent
+from lakehouse.errors import LakehouseError
+
+REQUEST_SECONDS = 10.0
+MESSAGES_PER_READ = 10_000
+# Confluent's framing: a zero byte and the four bytes of the schema's id.
+FRAMING_BYTES = 5
+
+TradeName = tuple[str, str, int]
+Event = Mapping[str, Any]
+
+
+class LogMismatchError(LakehouseError):
+    """The log holds something that was not sent, or lacks something that was."""
+
+
+class LogMessage(NamedTuple):
+    """One message of the topic; `timestamp` is the producer's, UTC."""
+
+    partition: int
+    offset: int
+    timestamp: datetime
+    payload: bytes
+
+
+def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
+    """Yield every message that the topic holds now, each partition in its order.
+
+    Raises:
+        confluent_kafka.KafkaException: The broker does not answer.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "lakehouse-oracle",  # demanded by the client; nothing is stored
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "log_level": 0,
+        }
+    )
+    try:
+        left: dict[int, int] = {}
+        starts: list[TopicPartition] = []
+        for partition in (
+            consumer.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic].partitions
+        ):
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=REQUEST_SECONDS
+            )
+            starts.append(TopicPartition(topic, partition, low))
+            if high > low:
+                left[partition] = high
+        consumer.assign(starts)
+        while left:
+            for message in consumer.consume(MESSAGES_PER_READ, timeout=REQUEST_SECONDS):
+                if (error := message.error()) is not None:
+                    raise KafkaException(error)
+                partition, offset, payload = message.partition(), message.offset(), message.value()
+                if partition not in left or offset is None or payload is None:
+                    continue
+                timestamp = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+                yield LogMessage(partition, offset, timestamp, payload)
+                if offset + 1 >= left[partition]:
+                    del left[partition]
+    finally:
+        consumer.close()
+
+
+def by_name(events: Iterable[Event]) -> dict[TradeName, Event]:
+    """Index recorded trades by venue, symbol and trade id, which the sample uses once each."""
+    return {_name(event): event for event in events}
+
+
+def logged(
+    messages: Iterable[LogMessage], recorded: Mapping[TradeName, Event]
+) -> Iterator[LoggedEvent]:
+    """Give the recorded trades the positions that they got in the log.
+
+    Of a message only the trade's name is used; what the trade was is the recording's word.
+
+    Raises:
+        LogMismatchError: A message names a trade that was never recorded.
+    """
+    schema = fastavro.parse_schema(
+        json.loads((files("schemas") / "avro" / "market.trades.v1.avsc").read_text())
+    )
+    for message in messages:
+        body: Any = fastavro.schemaless_reader(
+            io.BytesIO(message.payload[FRAMING_BYTES:]), schema, None
+        )
+        event = recorded.get(_name(body))
+        if event is None:
+            raise LogMismatchError(
+                f"partition {message.partition}, offset {message.offset} holds "
+                f"{_name(body)}, which is not in the recording"
+            )
+        if accepted(event, message.timestamp) is None:
+            yield LoggedEvent(message.partition, message.offset, event)
+
+
+def _name(event: Event) -> TradeName:
+    return event["venue"], event["symbol"], event["trade_id"]

@@ -1,0 +1,144 @@
+"""The whole tour on real components: the one test that sees everything together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lakehouse.catalog import load_catalog
+from lakehouse.settings import Settings
+from serving.engine import SqlEngine
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+# A tour is minutes on a busy machine; it is less than three on an idle one.
+DEADLINE_SECONDS = 1100.0
+POLL_SECONDS = 0.1
+DEMO = (sys.executable, "-m", "lakehouse", "demo")
+
+
+def environ(settings: Settings) -> dict[str, str]:
+    return os.environ | {"LAKEHOUSE_HOME": str(settings.home)}
+
+
+def processes_of(settings: Settings) -> list[str]:
+    """Return what runs with this home in its environment, whoever started it."""
+    home, found = str(settings.home), []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LAKEHOUSE_HOME") == home:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@contextmanager
+def running_demo(
+    settings: Settings, out: Path, *options: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the demo as a terminal would; whatever the test does, it is gone afterwards."""
+    with out.open("wb") as stream:
+        process = subprocess.Popen(
+            [*DEMO, *options],
+            env=environ(settings),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(DEADLINE_SECONDS)
+
+
+def wait_until(reached: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(POLL_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Any], str]:
+    """A home in which the tour has ended well, its JSON, and what it said meanwhile."""
+    settings = Settings(home=tmp_path_factory.mktemp("demo") / "home")
+    done = subprocess.run(
+        [*DEMO, "--speed", "30", "--json"],
+        env=environ(settings),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return settings, json.loads(done.stdout), done.stderr
+
+
+def test_every_view_equals_the_oracle(toured: tuple[Settings, dict[str, Any], str]) -> None:
+    _, found, _ = toured
+    assert found["equal"] is True
+    assert {view: verdict["rows"] for view, verdict in found["verdicts"].items()} == {
+        "serving.trades": 43249,
+        "serving.bars_1m": 48,
+        "serving.bars_1h": 8,
+        "serving.market_daily": 8,
+    }
+    assert found["verdict_midway"]["rows"] > 0
+
+
+def test_everything_ends_reconciled_and_pruned(
+    toured: tuple[Settings, dict[str, Any], str],
+) -> None:
+    _, found, _ = toured
+    assert found["provisional_bars"] == 0
+    assert len(found["batch"]) == 2
+    assert {row["verdict"] for rows in found["reconciliations"] for row in rows} == {"AGREE"}
+    assert sum(row["pruned"] for rows in found["reconciliations"] for row in rows) > 0
+
+
+def test_freshness_was_measured_on_every_event(
+    toured: tuple[Settings, dict[str, Any], str],
+) -> None:
+    _, found, _ = toured
+    fresh = found["freshness"]["all"]
+    assert fresh["events"] == found["events"] == 43249
+    assert 0 < fresh["p50_seconds"] <= fresh["p95_seconds"] <= fresh["p99_seconds"]
+
+
+def test_the_lake_stays_and_nothing_runs(toured: tuple[Settings, dict[str, Any], str]) -> None:
+    settings, found, said = toured
+    assert processes_of(settings) == []
+    for picture in found["pictures"]:
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    rows = SqlEngine(load_catalog(settings)).query("SELECT count(*) AS n FROM serving.trades")
+    assert rows.to_pylist() == [{"n": 43249}]
+    assert "Try next" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_tour_leaves_nothing_running(
+    settings: Settings, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    with running_demo(settings, out) as process:
+        wait_until(lambda: "produced" in out.read_text(), "events are produced")
+        assert any("replay" in command for command in processes_of(settings))
+        process.send_signal(number)
+        assert process.wait(DEADLINE_SECONDS) == 130
+    assert processes_of(settings) == []
+    assert "Traceback" not in out.read_text()
+    assert not list((settings.home / "run").glob("*.json")) or {
+        path.name for path in (settings.home / "run").glob("*.json")
+    } == {"ports.json"}
