@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -49,13 +49,15 @@ class MissingExtensionError(LakehouseError):
 class Database:
     """A database named ``lake`` that consists of views.
 
-    Loading the extensions takes a fifth of a second, so a database is kept between queries.
+    Loading the extensions takes a fifth of a second, and defining a view over a table reads all its
+    manifests. So a database is kept between queries, and a view looks up in a variable which
+    metadata its table has now.
     """
 
     def __init__(self, folders: Iterable[str]) -> None:
         """Open a database whose queries can read files in ``folders`` only."""
         self.folders = frozenset(folders)
-        self._schemas: set[str] = set()
+        self._defined: dict[str, str] = {}
         self._connection = duckdb.connect(
             config={
                 "autoinstall_known_extensions": False,
@@ -75,21 +77,22 @@ class Database:
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
-    def define(self, views: Mapping[str, str]) -> None:
-        """Replace all views.
+    def define(self, name: str, query: str) -> None:
+        """Make ``name`` (with its schema) a view of a query over views that are there."""
+        if self._defined.get(name) == query:
+            return
+        schema, _, relation = name.partition(".")
+        self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        self._connection.execute(f'CREATE OR REPLACE VIEW "{schema}"."{relation}" AS {query}')
+        self._defined[name] = query
 
-        Args:
-            views: Queries by name (``gold.bars_1m``), each after those that it reads.
-        """
-        for schema in self._schemas:
-            self._connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
-        self._schemas.clear()
-        for name, query in views.items():
-            schema, _, relation = name.partition(".")
-            if schema not in self._schemas:
-                self._connection.execute(f'CREATE SCHEMA "{schema}"')
-                self._schemas.add(schema)
-            self._connection.execute(f'CREATE VIEW "{schema}"."{relation}" AS {query}')
+    def is_defined(self, name: str) -> bool:
+        """Tell whether there is a view of that name."""
+        return name in self._defined
+
+    def point(self, name: str, metadata_location: str) -> None:
+        """Let the view of a table read this metadata from now on."""
+        self._connection.execute(f'SET VARIABLE "{name}" = {_literal(metadata_location)}')
 
     def run(self, sql: str) -> pa.Table:
         """Run a statement and return its rows.
@@ -104,10 +107,19 @@ class Database:
         self._connection.close()
 
 
-def scan(table: Table) -> str:
-    """Return a query over a table's newest snapshot, or over no rows when it has none."""
-    if table.current_snapshot() is not None:
-        return f"SELECT * FROM iceberg_scan({_literal(table.metadata_location)})"
+def scan(name: str, table: Table) -> str:
+    """Return a query over a table's newest snapshot, by the metadata that `Database.point` set."""
+    if table.current_snapshot() is None:
+        return nothing(table)
+    # The schema's number makes the view of an evolved table another one.
+    return (
+        f"/* schema {table.schema().schema_id} */ "
+        f"SELECT * FROM iceberg_scan(getvariable({_literal(name)}))"
+    )
+
+
+def nothing(table: Table) -> str:
+    """Return a query with the columns of a table and no rows."""
     nulls = (
         f'CAST(NULL AS {_type(field.field_type)}) AS "{field.name}"'
         for field in table.schema().fields

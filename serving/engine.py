@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 
 import schemas
 from lakehouse.errors import LakehouseError
-from serving.database import Database, scan
+from serving.database import Database, nothing, scan
 from serving.statements import InvalidSqlError, Statement, read_statement
 from serving.views import view_names, view_sources, view_sql
 
@@ -99,16 +99,21 @@ class SqlEngine:
         return frozenset(name for name in known if _reads(name) <= known)
 
     def _prepare(self, names: Iterable[str]) -> Database:
-        """Return a database in which the named tables and views are defined, and no others."""
+        """Return a database in which the named tables and views are defined and up to date."""
         wanted: frozenset[str] = frozenset().union(*(_reads(name) for name in names))
         views = wanted & set(view_names())
         tables = self._load(wanted - views)
-        definitions = {name: scan(table) for name, table in tables.items()}
+        database = self._open(self._folders(tables.values()))
+        for name, table in tables.items():
+            database.point(name, table.metadata_location)
+            if not database.is_defined(name):
+                # The merged views are defined over empty tables: that takes no time.
+                database.define(name, nothing(table))
         # A view that reads more views than another cannot be read by it.
         for view in sorted(views, key=lambda name: len(_reads(name) & views)):
-            definitions[view] = view_sql(view, "duckdb")
-        database = self._open(self._folders(tables.values()))
-        database.define(definitions)
+            database.define(view, view_sql(view, "duckdb"))
+        for name, table in tables.items():
+            database.define(name, scan(name, table))
         return database
 
     def _load(self, names: Iterable[str]) -> dict[str, Table]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.types import StringType
 
 import schemas
 from schemas import tables
@@ -213,3 +214,15 @@ def test_only_batch_files_of_the_speed_layers_times_are_looked_through(
     assert read == [("trades", 1), ("trades", 5), ("trades_rt", 1), ("trades_rt", 1)]
     some = files_read(f"SELECT * FROM serving.trades WHERE event_time >= '{hours[3]}'")
     assert ("trades", 2) in some
+
+
+def test_a_table_that_evolves_shows_its_new_column(
+    append: Any, bar: Any, engine: SqlEngine, catalog: Catalog
+) -> None:
+    append(BATCH, [bar(last_offset=1)])
+    before = engine.query(f"FROM {BATCH}").column_names
+    with catalog.load_table(BATCH).update_schema() as update:
+        update.add_column("note", StringType())
+    assert engine.query(f"FROM {BATCH}").column_names == [*before, "note"]
+    # The contract has not changed, so the merged view has not either.
+    assert "note" not in engine.query("FROM serving.bars_1m").column_names
