@@ -1,6 +1,9 @@
 """The audit before a publication: what must be true of a result for anyone to see it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -19,69 +22,71 @@ class AuditError(LakehouseError):
         self.findings = tuple(findings)
 
 
-def audit_rows(
-    result: DataFrame, contract: TableContract, *, key: Sequence[Column], expected_rows: int
+def audit(
+    result: DataFrame,
+    contract: TableContract,
+    *,
+    key: Sequence[Column],
+    rows: int,
+    totals: Mapping[str, Decimal | int | None] = MappingProxyType({}),
 ) -> None:
-    """Check what holds for every table: the row count, unique keys, no nulls where none may be.
+    """Check the row count, that keys are unique, that nothing required is null, and the totals.
 
     Args:
         result: What was written, read back.
         contract: The table's contract.
         key: What identifies a row.
-        expected_rows: How many rows the computation had.
+        rows: How many rows the computation had.
+        totals: What columns must add up to; None is nothing to add up.
 
     Raises:
         AuditError: Something does not hold.
     """
     required = [column.name for column in contract.columns if column.required]
-    checks = result.agg(
-        F.count("*").alias("rows"),
-        F.count_distinct(F.xxhash64(*key)).alias("keys"),
-        *(F.count_if(F.col(name).isNull()).alias(f"null {name}") for name in required),
-    ).collect()[0]
-    rows, keys, *nulls = checks
+    found = (
+        result.agg(
+            F.count("*").alias("rows"),
+            F.count_distinct(F.xxhash64(*key)).alias("keys"),
+            *(F.count_if(F.col(name).isNull()).alias(f"null {name}") for name in required),
+            *(F.sum(name).alias(f"total {name}") for name in totals),
+        )
+        .collect()[0]
+        .asDict()
+    )
     findings = [
-        f"{count} rows have no {name}" for name, count in zip(required, nulls, strict=True) if count
+        f"{found[f'null {name}']} rows have no {name}" for name in required if found[f"null {name}"]
     ]
-    if rows != expected_rows:
-        findings.append(f"{expected_rows} rows were computed, {rows} were written")
-    if keys != rows:
-        findings.append(f"{rows - keys} rows repeat the key ({', '.join(contract.key)})")
+    findings += [
+        f"{name} adds up to {found[f'total {name}'] or 0}, in its source to {total or 0}"
+        for name, total in totals.items()
+        if (found[f"total {name}"] or 0) != (total or 0)
+    ]
+    if found["rows"] != rows:
+        findings.append(f"{rows} rows were computed, {found['rows']} were written")
+    if found["keys"] != found["rows"]:
+        repeated = found["rows"] - found["keys"]
+        findings.append(f"{repeated} rows repeat the key ({', '.join(contract.key)})")
     if findings:
         raise AuditError(contract.name, findings)
 
 
-def totals_of_trades(trades: DataFrame) -> DataFrame:
-    """Add up the trades that count: one row of ``trade_count``, ``volume``, ``notional``."""
-    return trades.where(counts(F.col("state"))).agg(
-        F.count("*").alias("trade_count"),
-        F.sum("quantity").alias("volume"),
-        F.sum("notional").alias("notional"),
+def totals_of_trades(trades: DataFrame) -> dict[str, Any]:
+    """Add up what the bars of some trades must add up to."""
+    return _only_row(
+        trades.where(counts(F.col("state"))).agg(
+            F.count("*").alias("trade_count"),
+            F.sum("quantity").alias("volume"),
+            F.sum("notional").alias("notional"),
+        )
     )
 
 
-def totals_of_bars(bars: DataFrame) -> DataFrame:
-    """Add up bars: one row of ``trade_count``, ``volume``, ``notional``."""
-    return bars.agg(*(F.sum(name).alias(name) for name in ("trade_count", "volume", "notional")))
+def totals_of_bars(bars: DataFrame) -> dict[str, Any]:
+    """Add up what coarser bars made of some bars must add up to."""
+    names = ("trade_count", "volume", "notional")
+    return _only_row(bars.agg(*(F.sum(name).alias(name) for name in names)))
 
 
-def audit_totals(bars: DataFrame, expected: DataFrame, contract: TableContract) -> None:
-    """Check that bars have the totals of what they summarise.
-
-    Args:
-        bars: The bars, read back.
-        expected: One row of totals.
-        contract: The contract of the bars' table.
-
-    Raises:
-        AuditError: A total differs.
-    """
-    actual = totals_of_bars(bars)
-    pairs = zip(actual.columns, actual.first() or (), expected.first() or (), strict=True)
-    findings = [
-        f"{name} is {ours or 0}, its source has {theirs or 0}"
-        for name, ours, theirs in pairs
-        if (ours or 0) != (theirs or 0)
-    ]
-    if findings:
-        raise AuditError(contract.name, findings)
+def _only_row(frame: DataFrame) -> dict[str, Any]:
+    row: dict[str, Any] = frame.collect()[0].asDict()
+    return row

@@ -40,7 +40,7 @@ class Branch:
         try:
             spark.sql(
                 f"CALL {CATALOG_NAME}.system.fast_forward("
-                f"table => '{self.table}', branch => 'main', to => '{self.name}')"
+                f"table => '{CATALOG_NAME}.{self.table}', branch => 'main', to => '{self.name}')"
             ).collect()
         except Py4JJavaError as error:
             if "ancestor" not in str(error.java_exception):

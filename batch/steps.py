@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from batch.audit import audit_rows, audit_totals
+from batch.audit import audit
 from batch.inputs import ingested_in, rows_of_hours, within
 from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
@@ -59,12 +60,17 @@ def write_trades(
     rows: int = computed.get["rows"]
     if as_of:
         written = branch.read(spark).where(within("event_time", covering(as_of)))
-        audit_rows(written, table, key=trade_key(), expected_rows=rows)
+        audit(written, table, key=trade_key(), rows=rows)
     return TradesWritten(written=rows, refused=judged.get["refused"])
 
 
 def write_bars(
-    spark: SparkSession, bars: DataFrame, branch: Branch, *, where: Column, totals: DataFrame
+    spark: SparkSession,
+    bars: DataFrame,
+    branch: Branch,
+    *,
+    where: Column,
+    totals: Mapping[str, Any],
 ) -> int:
     """Bring bars up to date; only rows that differ are written, and none is ever removed.
 
@@ -73,7 +79,7 @@ def write_bars(
         bars: The recomputed bars.
         branch: Where to write.
         where: The rows of the table that the bars are to be.
-        totals: One row of totals that the bars must have.
+        totals: What columns of the bars must add up to.
 
     Returns:
         How many bars were new or different.
@@ -91,9 +97,13 @@ def write_bars(
             f"MERGE INTO {branch.target} AS target USING changed_bars AS source ON {match}"
             " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
-    written = branch.read(spark).where(where)
-    audit_rows(written, table, key=[*map(F.col, table.key)], expected_rows=bars.count())
-    audit_totals(written, totals, table)
+    audit(
+        branch.read(spark).where(where),
+        table,
+        key=[*map(F.col, table.key)],
+        rows=bars.count(),
+        totals=totals,
+    )
     return rows
 
 

@@ -31,8 +31,15 @@ def spark_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="session")
 def spark(spark_settings: Settings) -> Iterator["SparkSession"]:
     """The one Spark session of the test run: its JVM takes seconds to start."""
-    from lakehouse.spark import spark_session
+    from lakehouse.spark import session_properties, spark_session
 
-    session = spark_session(spark_settings, "tests", **{"spark.sql.shuffle.partitions": "2"})
+    options = session_properties(spark_settings)["spark.driver.extraJavaOptions"]
+    # A test's data are a handful of rows: what costs is planning, compiling and starting tasks.
+    small = {
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.driver.extraJavaOptions": f"{options} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    }
+    session = spark_session(spark_settings, "tests", **small)
     yield session
     session.stop()

@@ -7,12 +7,13 @@ is left out: its place is taken by a list, so that a test decides what each step
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
-from trade_log import RECORDS, payload
+from trade_log import payload
 
 import schemas
 from batch.job import BatchJob, Report
@@ -29,6 +30,35 @@ TOPIC = "market.trades"
 EPOCH = datetime(2024, 8, 9, 6, 0, tzinfo=UTC)
 TICK = timedelta(minutes=1)
 PARTITIONS = 2
+# The last minute of an hour and of a day.
+BEFORE = datetime(2024, 8, 8, 23, 59, 30, tzinfo=UTC)
+RECORDS = pa.schema(
+    {
+        "topic_generation": pa.int32(),
+        "kafka_partition": pa.int32(),
+        "kafka_offset": pa.int64(),
+        "kafka_timestamp": pa.timestamp("us", "UTC"),
+        "payload": pa.binary(),
+    }
+)
+
+
+def trade(number: int = 1, **fields: Any) -> dict[str, Any]:
+    """An event with harmless values where none are given."""
+    cancels = fields.get("event_type") == "CANCEL"
+    return {
+        "event_type": "TRADE",
+        "venue": "binance_spot",
+        "symbol": "BTCUSDT",
+        "trade_id": number,
+        "event_time": BEFORE,
+        "price": None if cancels else Decimal(100 + number),
+        "quantity": None if cancels else Decimal(number),
+        "quantity_unit": "BASE",
+        "contract_size": None,
+        "aggressor_side": "BUY",
+        "received_at": None,
+    } | fields
 
 
 @dataclass
@@ -98,12 +128,18 @@ class SmallLake:
     def stream(self) -> None:
         """Process what has been produced since in one micro-batch of the speed layer."""
         rows = [
-            (0, partition, offset, EPOCH, self.logs[partition][offset][0])
+            {
+                "topic_generation": 0,
+                "kafka_partition": partition,
+                "kafka_offset": offset,
+                "kafka_timestamp": EPOCH,
+                "payload": self.logs[partition][offset][0],
+            }
             for partition, first in self.read.items()
             for offset in range(first, len(self.logs[partition]))
         ]
         if rows:
-            self.speed.process(self.spark.createDataFrame(rows, RECORDS))
+            self.speed.process(self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS)))
         self.read = {partition: len(log) for partition, log in self.logs.items()}
 
     def restart_speed(self, *, forget: int = 0) -> None:
@@ -118,5 +154,3 @@ class SmallLake:
             for partition, log in self.logs.items()
             for offset, (_, event) in enumerate(log)
         ]
-
-

@@ -7,14 +7,13 @@ row states, and no layer may know more of a key than the view shows.
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Column, SparkSession
-from small_lake import SmallLake
+from small_lake import BEFORE, SmallLake, trade
 
 import batch.job
 import serving.views
@@ -27,8 +26,7 @@ from speed.memory import WindowMemory
 
 pytestmark = pytest.mark.integration
 
-# Two minutes on either side of an hour and of a day.
-BEFORE = datetime(2024, 8, 8, 23, 59, 30, tzinfo=UTC)
+# The minute after an hour and a day have turned.
 AFTER = datetime(2024, 8, 9, 0, 0, 10, tzinfo=UTC)
 POSITIONS = """
     SELECT venue, symbol, window_start, max(last_offset) AS position
@@ -44,24 +42,6 @@ POSITIONS = """
 @pytest.fixture
 def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
     return SmallLake(spark, load_catalog(spark_settings), spark_settings)
-
-
-def trade(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """An event with harmless values where none are given."""
-    cancels = fields.get("event_type") == "CANCEL"
-    return {
-        "event_type": "TRADE",
-        "venue": "binance_spot",
-        "symbol": "BTCUSDT",
-        "trade_id": number,
-        "event_time": BEFORE,
-        "price": None if cancels else Decimal(100 + number),
-        "quantity": None if cancels else Decimal(number),
-        "quantity_unit": "BASE",
-        "contract_size": None,
-        "aggressor_side": "BUY",
-        "received_at": None,
-    } | fields
 
 
 def assert_exact(lake: SmallLake) -> None:
