@@ -6,10 +6,8 @@ same event time; and what Spark reads has to be what the bytes say.
 """
 
 import io
-import json
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import fastavro
 import pyarrow as pa
@@ -18,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from trade_log import DEFAULTS, SCHEMA_JSON
+from trade_log import STORED_PRICE, STORED_SCHEMA, stored_decimal, stored_payload
 
 from ingestion.lander.columns import EARLIEST_US, LATEST_US, TradeSorter
 from ingestion.lander.peek import layouts
@@ -28,7 +26,6 @@ from schemas.wire import EventCodec, Reason, UndecodableError
 
 MAX_PAYLOAD_BYTES = 1_000_000
 HEADER = b"\x00\x00\x00\x00\x01"
-PRICE = b"\x02\x54\x0b\xe4\x00"
 RANDOM_PAYLOADS = 2_000
 TEXTS = ("event_type", "venue", "symbol", "quantity_unit", "aggressor_side")
 NUMBERS = ("trade_id", "event_time", "received_at")
@@ -40,65 +37,38 @@ Decoded = Callable[[list[bytes]], DataFrame]
 Reading = dict[str, int | bytes | None]
 
 
-def bytes_schema() -> Any:
-    """The schema of the topic with every text and decimal as plain bytes, every time as a long."""
-
-    def plain(avro_type: Any) -> Any:
-        if isinstance(avro_type, list):
-            return [plain(branch) for branch in avro_type]
-        if isinstance(avro_type, dict):
-            return avro_type["type"]
-        return "bytes" if avro_type == "string" else avro_type
-
-    schema = json.loads(SCHEMA_JSON)
-    for field in schema["fields"]:
-        field["type"] = plain(field["type"])
-    return fastavro.parse_schema(schema)
-
-
-BYTES_SCHEMA = bytes_schema()
-
-
-def written(**fields: Any) -> bytes:
-    """An event whose fields are what Avro stores, so that they may be what no encoder writes."""
-    stored = {"price": PRICE, "quantity": b"\x0b\xeb\xc2\x00"} | {
-        name: value.encode() for name, value in DEFAULTS.items() if name in TEXTS and value
-    }
-    body = io.BytesIO()
-    record = DEFAULTS | stored | {"event_time": 1_723_118_400_000_000} | fields
-    fastavro.schemaless_writer(body, BYTES_SCHEMA, record)
-    return HEADER + body.getvalue()
-
-
-def number(value: int) -> bytes:
-    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
-
-
 WHOLE = [
-    written(),
-    written(event_type=b"CANCEL", price=None, quantity=None, aggressor_side=None),
-    written(contract_size=b"\x05", quantity_unit=b"CONTRACT", received_at=1, trade_id=2**62),
+    stored_payload(),
+    stored_payload(event_type=b"CANCEL", price=None, quantity=None, aggressor_side=None),
+    stored_payload(contract_size=b"\x05", quantity_unit=b"CONTRACT", received_at=1, trade_id=2**62),
 ]
 ODD = [
-    *(written(event_time=us) for us in (-(2**63), EARLIEST_US - 1, LATEST_US + 1, 2**63 - 1)),
-    *(written(**{name: 2**63 - 1}) for name in NUMBERS),
+    *(
+        stored_payload(event_time=us)
+        for us in (-(2**63), EARLIEST_US - 1, LATEST_US + 1, 2**63 - 1)
+    ),
+    *(stored_payload(**{name: 2**63 - 1}) for name in NUMBERS),
     # Numbers of 18, 19, 20, 38, 39 and 40 digits, and such as begin again after 64 bits.
     *(
-        written(**{name: number(sign * value)})
+        stored_payload(**{name: stored_decimal(sign * value)})
         for name in DECIMALS
         for value in (10**18 - 1, 10**18, 10**19, 2**64 + 5, 10**38 - 1, 10**38, 10**39 + 5)
         for sign in (1, -1)
     ),
-    *(written(**{name: size * b"\x00" + b"\x05"}) for name in DECIMALS for size in (1, 8, 40)),
-    *(written(**{name: b""}) for name in (*TEXTS, *DECIMALS)),
-    *(written(**{name: b"\xff\xfe"}) for name in TEXTS),
+    *(
+        stored_payload(**{name: size * b"\x00" + b"\x05"})
+        for name in DECIMALS
+        for size in (1, 8, 40)
+    ),
+    *(stored_payload(**{name: b""}) for name in (*TEXTS, *DECIMALS)),
+    *(stored_payload(**{name: b"\xff\xfe"}) for name in TEXTS),
     # Lengths of up to two gigabytes: whoever makes room for them before looking is gone.
     *(
-        written().partition(PRICE)[0][:-1] + length
+        stored_payload().partition(STORED_PRICE)[0][:-1] + length
         for length in (b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x08")
     ),
-    written() + b"left over",
-    written(venue=b"x" * 10_000),
+    stored_payload() + b"left over",
+    stored_payload(venue=b"x" * 10_000),
 ]
 
 
@@ -152,7 +122,7 @@ def spark_readings(events: DataFrame) -> list[Reading | None]:
 
 def third_reading(payload: bytes) -> Reading:
     """The fields as the bytes have them, by a reader that is neither Spark's nor the lander's."""
-    record: Reading = fastavro.schemaless_reader(io.BytesIO(payload[5:]), BYTES_SCHEMA, None)
+    record: Reading = fastavro.schemaless_reader(io.BytesIO(payload[5:]), STORED_SCHEMA, None)
     for name in NUMBERS:
         if record[name] is not None:  # ten groups of seven bits are more than a long has
             record[name] = (int(record[name]) + 2**63) % 2**64 - 2**63
