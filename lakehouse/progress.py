@@ -118,22 +118,30 @@ def _is_first(snapshot: Snapshot) -> bool:
     return snapshot.parent_snapshot_id is None and (snapshot.sequence_number or 0) <= 1
 
 
-def expirable_snapshots(table: Table, *, before: datetime) -> list[int]:
+def expirable_snapshots(
+    table: Table, *, before: datetime, carries_progress: bool = True
+) -> list[int]:
     """Return the snapshots that may be expired without losing progress or a pinned snapshot.
 
     These are ancestors of the current snapshot, older than ``before``, which no branch or tag
     names. The chain from the current snapshot down to the newest one that carries progress
     stays whole, because :func:`read_progress` walks it.
+
+    Args:
+        table: The table, freshly loaded.
+        before: Younger snapshots stay.
+        carries_progress: False for a table that no lander writes to.
     """
     pinned = {ref.snapshot_id for ref in table.metadata.refs.values()}
     limit_ms = int(before.timestamp() * 1000)
-    carried = False
+    carried = not carries_progress
     expirable = []
     for snapshot in _ancestors(table, None):
         if carried and snapshot.timestamp_ms < limit_ms and snapshot.snapshot_id not in pinned:
             expirable.append(snapshot.snapshot_id)
         carried = carried or _carries_progress(snapshot)
-    return expirable
+    # A table always keeps the snapshot that it is at.
+    return [snapshot for snapshot in expirable if snapshot != table.metadata.current_snapshot_id]
 
 
 def _carries_progress(snapshot: Snapshot) -> bool:

@@ -42,6 +42,15 @@ STREAMING_PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "60",
     "commit.manifest-merge.enabled": "true",
+    # A reader opens every manifest; ten are read in milliseconds, Iceberg's hundred are not.
+    "commit.manifest.min-count-to-merge": "10",
+    # Others commit to the table all the time: an append waits for its turn, it does not fail.
+    "commit.retry.num-retries": "20",
+}
+# Pruning deletes row versions that no append adds to, so appends meanwhile are no conflict.
+SPEED_TWIN_PROPERTIES = {
+    "write.merge.isolation-level": "snapshot",
+    "write.delete.isolation-level": "snapshot",
 }
 PROFILES = {"batch": BASE_PROPERTIES, "streaming": BASE_PROPERTIES | STREAMING_PROPERTIES}
 
@@ -128,7 +137,7 @@ class _Document:
             sort_order=table.sort_order,
             retention_days=self._days(name),
             freshness_seconds=self._seconds(name),
-            properties=PROFILES["streaming"],
+            properties=PROFILES["streaming"] | SPEED_TWIN_PROPERTIES,
             batch_twin=table.name,
         )
 

@@ -27,16 +27,19 @@ def speed(
     Example: lakehouse speed --once
     """
     from lakehouse.spark import spark_session
-    from speed.query import start_query, wait
+    from speed.query import expire_history, start_query, wait
 
     settings = get_settings()
     configure_logging("speed", settings.log_level)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    spark = spark_session(settings, "speed")
+    catalog = load_catalog(settings)
+    # A micro-batch is small and always of the same shape: there is nothing to adapt to.
+    spark = spark_session(settings, "speed", **{"spark.sql.adaptive.enabled": "false"})
     try:
-        query = start_query(spark, settings, load_catalog(settings), once=once)
-        wait(query, stop, Heartbeat(settings, "speed").beat)
+        query = start_query(spark, settings, catalog, once=once)
+        beat = Heartbeat(settings, "speed").beat
+        wait(query, stop, beat=beat, upkeep=lambda: expire_history(catalog))
     finally:
         spark.stop()

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Event
+from time import monotonic
 
 from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
@@ -12,10 +14,11 @@ from pyspark.sql.streaming import StreamingQuery
 from lakehouse.broker import topic_id
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
+from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
-from speed.layer import TOPIC, SpeedLayer
+from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer
 from speed.log import log_starts
 
 BRONZE = "bronze.market_trades"
@@ -86,19 +89,18 @@ def start_query(
     generation = current_generation(settings, catalog)
     checkpoint = settings.checkpoints / "speed" / f"{TOPIC}.g{generation}"
     layer = SpeedLayer(spark, max_payload_bytes=settings.max_payload_bytes)
-    starts = starting_offsets(settings, catalog, generation)
-    log = (
+    source = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.bootstrap_servers)
         .option("subscribe", TOPIC)
-        # Heeded only by a query without a checkpoint.
-        .option("startingOffsets", json.dumps({TOPIC: {str(p): o for p, o in starts.items()}}))
         .option("maxOffsetsPerTrigger", MAX_EVENTS_PER_BATCH)
         .option("failOnDataLoss", "true")
-        .load()
     )
+    if not (checkpoint / "offsets").exists():
+        starts = {str(p): o for p, o in starting_offsets(settings, catalog, generation).items()}
+        source = source.option("startingOffsets", json.dumps({TOPIC: starts}))
     writer = (
-        records_of(log, generation)
+        records_of(source.load(), generation)
         .writeStream.queryName(f"speed_{TOPIC}")
         .option("checkpointLocation", checkpoint.as_uri())
         .foreachBatch(lambda records, _batch_id: layer.process(records))
@@ -107,6 +109,12 @@ def start_query(
     return (
         writer.trigger(availableNow=True) if once else writer.trigger(processingTime=every)
     ).start()
+
+
+def expire_history(catalog: Catalog) -> None:
+    """Keep the history of the tables that this layer commits to every second short."""
+    for table in (TRADES_RT, BARS_RT):
+        expire(catalog.load_table(table), now=datetime.now(UTC), carries_progress=False)
 
 
 def records_of(log: DataFrame, generation: int) -> DataFrame:
@@ -120,18 +128,21 @@ def records_of(log: DataFrame, generation: int) -> DataFrame:
     )
 
 
-def wait(query: StreamingQuery, stop: Event, beat: Callable[[], None] = lambda: None) -> None:
+def wait(
+    query: StreamingQuery, stop: Event, *, beat: Callable[[], None], upkeep: Callable[[], None]
+) -> None:
     """Wait until the query ends or a stop is asked for; then stop it between two batches.
 
     Args:
         query: The running query.
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
+        upkeep: Called once a minute.
 
     Raises:
         pyspark.errors.StreamingQueryException: The query failed.
     """
-    last_batch = None
+    last_batch, kept_up_at = None, monotonic()
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return
@@ -140,4 +151,7 @@ def wait(query: StreamingQuery, stop: Event, beat: Callable[[], None] = lambda: 
         if batch != last_batch or query.status["message"].startswith("Waiting"):
             last_batch = batch
             beat()
+        if monotonic() - kept_up_at > EXPIRE_EVERY_SECONDS:
+            upkeep()
+            kept_up_at = monotonic()
     query.stop()

@@ -17,10 +17,10 @@ from pyiceberg.catalog import Catalog
 from ingestion.lander import metrics
 from ingestion.lander.columns import stamp
 from ingestion.lander.commits import BronzeTable
-from ingestion.lander.expiry import EXPIRE_EVERY_SECONDS, expire
 from ingestion.lander.log import KafkaLog, TopicChangedError, TopicState, resume
 from ingestion.lander.retries import persist
 from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
 from lakehouse.progress import Progress
 
 TRADES_TABLE = "bronze.market_trades"

@@ -13,8 +13,8 @@ from pyiceberg.table import Table
 import schemas
 from ingestion.lander import retries
 from ingestion.lander.commits import BronzeTable, FencedError
-from ingestion.lander.expiry import expire
 from lakehouse.catalog import load_catalog
+from lakehouse.expiry import expire
 from lakehouse.progress import (
     Progress,
     ProgressLostError,

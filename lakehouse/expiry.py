@@ -1,8 +1,9 @@
-"""Keeps the history of a table that commits twice a second from growing without bound.
+"""Keeps the history of a table that commits every second from growing without bound.
 
 Expiring a snapshot takes it out of the metadata that every commit rewrites. Its manifest list,
 and manifests that have since been merged, are then reachable from nowhere and are deleted as
-well. Data files are never touched: bronze is append-only, so they are all still in use.
+well. Data files are never touched: a streaming table mostly appends, so they are still in use;
+the few that a reconciliation has replaced are left to the orphan removal of maintenance.
 """
 
 from datetime import datetime, timedelta
@@ -24,15 +25,18 @@ EXPIRE_EVERY_SECONDS = 60.0
 log = structlog.get_logger(__name__)
 
 
-def expire(table: Table, *, now: datetime, keep: timedelta = KEEP) -> int:
+def expire(
+    table: Table, *, now: datetime, keep: timedelta = KEEP, carries_progress: bool = True
+) -> int:
     """Expire old snapshots that nobody pins and return how many; a lost race is left for later.
 
     Args:
-        table: A table that only appends, freshly loaded.
+        table: A table that a stream appends to, freshly loaded.
         now: The present, UTC.
         keep: Age that every snapshot reaches.
+        carries_progress: False for a table that no lander writes to.
     """
-    doomed = set(expirable_snapshots(table, before=now - keep))
+    doomed = set(expirable_snapshots(table, before=now - keep, carries_progress=carries_progress))
     if not doomed:
         return 0
     try:
