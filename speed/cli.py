@@ -27,7 +27,7 @@ def speed(
     Example: lakehouse speed --once
     """
     from lakehouse.spark import spark_session
-    from speed.query import expire_history, start_query, wait
+    from speed.query import run_query
 
     settings = get_settings()
     configure_logging("speed", settings.log_level)
@@ -38,8 +38,7 @@ def speed(
     # A micro-batch is small and always of the same shape: there is nothing to adapt to.
     spark = spark_session(settings, "speed", **{"spark.sql.adaptive.enabled": "false"})
     try:
-        query = start_query(spark, settings, catalog, once=once)
         beat = Heartbeat(settings, "speed").beat
-        wait(query, stop, beat=beat, upkeep=lambda: expire_history(catalog))
+        run_query(spark, settings, catalog, once=once, stop=stop, beat=beat)
     finally:
         spark.stop()

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
 
+import structlog
 from pyiceberg.catalog import Catalog
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -26,6 +28,11 @@ BRONZE = "bronze.market_trades"
 MAX_EVENTS_PER_BATCH = 100_000
 # How soon a stop request is noticed; the query itself does not wait for it.
 POLL_SECONDS = 0.5
+# After repeating a batch that a crash cut short, Spark 4.1's Kafka source tells how far it is
+# behind before it has looked (SPARK-55271). The batch is committed by then; the query is not.
+REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
+
+_log = structlog.get_logger(__name__)
 
 
 class WrongTopicError(LakehouseError):
@@ -73,6 +80,42 @@ def starting_offsets(settings: Settings, catalog: Catalog, generation: int) -> d
             )
         offsets[partition] = offset
     return offsets
+
+
+def run_query(
+    spark: SparkSession,
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    once: bool,
+    stop: Event,
+    beat: Callable[[], None],
+) -> None:
+    """Run the speed layer's query until its end or until a stop is asked for.
+
+    Args:
+        spark: The session.
+        settings: Addresses, checkpoint folder and trigger.
+        catalog: The lake's catalog.
+        once: End at the end of the log as it is now.
+        stop: Set when it shall stop.
+        beat: Called while the query makes progress or has nothing to do.
+
+    Raises:
+        pyspark.errors.StreamingQueryException: The query failed.
+    """
+
+    def attempt() -> None:
+        query = start_query(spark, settings, catalog, once=once)
+        wait(query, stop, beat=beat, upkeep=lambda: expire_history(catalog))
+
+    try:
+        attempt()
+    except StreamingQueryException as error:
+        if REPEATED_BATCH_FAULT not in str(error):
+            raise
+        _log.info("going on behind the repeated batch", spark_issue="SPARK-55271")
+        attempt()
 
 
 def start_query(
