@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,24 +115,25 @@ def _say_farewell(
     say()
     say("[bold]Try next[/]")
     for command, purpose in _next_commands(outcome, keep_running=keep_running):
-        say(f"  [cyan]{command}[/]\n      {purpose}")
+        say(f"  [dim]{purpose}[/]\n  [cyan]{command}[/]")
 
 
 def _next_commands(outcome: "Outcome", *, keep_running: bool) -> list[tuple[str, str]]:
     """Return commands worth trying, as they can be typed here, and what each does."""
     me = _command()
-    start, end = (moment.isoformat() for moment in outcome.interval or ())
-    query = (
-        "SELECT window_start, open, high, low, close, vwap, status FROM serving.bars_1m "
-        "WHERE symbol = 'BTCUSDT' ORDER BY 1"
+    first, last = outcome.interval or (datetime.now(UTC), datetime.now(UTC))
+    # Whole seconds within the interval are easier to type, and batch has published them too.
+    start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (first + timedelta(seconds=1), last))
+    query = "SELECT symbol, window_start, close, vwap, status FROM serving.bars_1m ORDER BY 1, 2"
+    start_again = (
+        [] if keep_running else [(f"{me} up", "start broker, lander and speed layer again")]
     )
-    first = [] if keep_running else [(f"{me} up", "start broker, lander and speed layer again")]
     return [
         (f'{me} sql "{query}"', "the merged view, in SQL"),
-        *first,
-        (f"{me} status", "what runs, how it feels, and where"),
-        (f"{me} synth --rate 500 --seconds 20 --late 0.05 --corrections 0.02 --cancels 0.02",
-         "a market with late trades, corrections and cancels, for a running loop"),
+        *start_again,
+        (f"{me} status", "what runs, and whether it is well"),
+        (f"{me} synth --seconds 20 --late 0.05 --corrections 0.02 --cancels 0.02",
+         "a market with late trades, corrections and cancels"),
         (f"{me} reconcile --start {start} --end {end}", "compare the layers once more"),
         (f"{me} down", "stop what runs; the lake stays"),
     ]  # fmt: skip

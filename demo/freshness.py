@@ -133,12 +133,15 @@ class FreshnessProbe:
         self._consumer.close()
 
     def poll(self) -> None:
-        """Ask the view once, and settle every event that the answer covers.
+        """Ask the view once if it lacks anything, and settle every event that the answer covers.
 
         Raises:
             confluent_kafka.KafkaException: The topic cannot be read.
             lakehouse.errors.LakehouseError: The view cannot be read.
         """
+        self._follow_log()
+        if not any(self._waiting.values()):
+            return
         positions = self._visible()
         answered_at = self._clock()
         # After the answer: what it covers was in the log before it, so it is noted by now.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -15,35 +15,32 @@ from demo.oracle import Verdict
 
 STYLES = {RECONCILED: "green", PROVISIONAL: "yellow"}
 MARKS = {RECONCILED: "●", PROVISIONAL: "○"}
-PLAIN_WIDTH = 100
 
 Bars = Sequence[Mapping[str, Any]]
 
 
 def metrics(seen: Observation) -> RenderableType:
-    """Show how far the log, bronze and the view are, how fresh, and which layer serves what."""
-    table = Table.grid(padding=(0, 2))
+    """Show how far the log, bronze and the view are, which layer serves what, and how fresh."""
+    counts = Table.grid(padding=(0, 2))
     for _ in range(2):
-        table.add_column(style="bold")
-        table.add_column()
-    table.add_row(
-        "produced",
-        f"{seen.produced:>7,} of {seen.expected:,}  {seen.rate:>6,.0f} events/s",
-        "freshness",
-        _freshness(f"last {RECENT_SECONDS:.0f} s", seen.recent),
+        counts.add_column(style="bold", no_wrap=True)
+        counts.add_column(no_wrap=True)
+    flow = [
+        ("produced", f"{seen.produced:,}/{seen.expected:,}  {seen.rate:,.0f} events/s"),
+        ("bronze", f"{seen.landed:,}  {seen.landing_lag:,} behind"),
+        ("merged view", f"{seen.produced - seen.unseen:,}  {seen.unseen:,} behind"),
+    ]
+    layers = [_layer(seen, status) for status in (RECONCILED, PROVISIONAL)]
+    layers.append((Text("speed layer"), f"holds {seen.speed_rows} bar versions"))
+    for left, right in zip(flow, layers, strict=True):
+        counts.add_row(*left, *right)
+    fresh = Text.assemble(
+        ("freshness    ", "bold"),
+        f"last {RECENT_SECONDS:.0f} s {_percentiles(seen.recent)}   "
+        f"so far {_percentiles(seen.overall)}   ",
+        ("p50 / p95 / p99", "dim"),
     )
-    table.add_row(
-        "bronze", _lag(seen.landed, seen.landing_lag), "", _freshness("so far", seen.overall)
-    )
-    table.add_row(
-        "merged view", _lag(seen.produced - seen.unseen, seen.unseen), "speed layer",
-        f"{seen.speed_rows} bar versions held",
-    )  # fmt: skip
-    for status in (RECONCILED, PROVISIONAL):
-        bars, trades = seen.layers.bars.get(status, 0), seen.layers.trades.get(status, 0)
-        label = Text(f"{MARKS[status]} {status.lower()}", style=STYLES[status])
-        table.add_row(label, f"{trades:>7,} trades in {bars} bars")
-    return table
+    return Group(counts, fresh)
 
 
 def replay_bar(seen: Observation) -> RenderableType:
@@ -94,10 +91,10 @@ def metrics_line(seen: Observation) -> str:
         f"{seen.layers.trades.get(status, 0)} {status}" for status in (RECONCILED, PROVISIONAL)
     )
     fresh = seen.recent or seen.overall
-    freshness = f"freshness {_percentiles(fresh)}" if fresh else "freshness not known yet"
+    freshness = f"{_percentiles(fresh)} (p50 / p95 / p99)" if fresh else "not known yet"
     return (
         f"produced {seen.produced} ({seen.rate:.0f}/s), bronze lag {seen.landing_lag}, "
-        f"view lag {seen.unseen}, {freshness}, trades {counts}"
+        f"view lag {seen.unseen}, freshness {freshness}, trades {counts}"
     )
 
 
@@ -129,14 +126,13 @@ def _cell(bar: Mapping[str, Any] | None) -> Text:
     )
 
 
-def _lag(count: int, lag: int) -> str:
-    return f"{count:>7,} events  {lag:>6,} behind"
+def _layer(seen: Observation, status: str) -> tuple[Text, str]:
+    trades, bars = seen.layers.trades.get(status, 0), seen.layers.bars.get(status, 0)
+    label = Text(f"{MARKS[status]} {status.lower()}", style=STYLES[status])
+    return label, f"{trades:,} trades, {bars} bars"
 
 
-def _freshness(span: str, found: Freshness | None) -> str:
-    return f"{span:<9} {_percentiles(found) if found else '-'}"
-
-
-def _percentiles(found: Freshness) -> str:
-    shares = {"p50": found.p50_seconds, "p95": found.p95_seconds, "p99": found.p99_seconds}
-    return "  ".join(f"{share} {seconds:.1f} s" for share, seconds in shares.items())
+def _percentiles(found: Freshness | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.p50_seconds:.1f} / {found.p95_seconds:.1f} / {found.p99_seconds:.1f} s"

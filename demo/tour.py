@@ -30,7 +30,7 @@ from serving.charts import Bar, draw_bars, read_bars
 from serving.engine import SqlEngine
 
 # Between two looks at everything; freshness is measured by its own, more frequent questions.
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.8
 # Ten times what a busy laptop needs: this is for what hangs.
 STEP_DEADLINE_SECONDS = 600.0
 AROUND_THE_HOUR = timedelta(minutes=3)
@@ -181,7 +181,7 @@ class Tour:
     def _judge_midway(self, judge: Judge, watch: "_Watch") -> None:
         with self._screen.step("ask the oracle: is each bar exact as of the position it states?"):
             self._outcome.midway = verdict = judge.as_of_now()
-        self._screen.note(f"  minute bars while events keep coming: {verdict}")
+        self._screen.note(f"  serving.bars_1m, each row as of its own position: {verdict}")
         self._screen.note("", legend(), grid(_around_the_change(watch.seen().bars)), "")
 
     def _end_of_replay(self, watch: "_Watch", replay: Verb) -> None:
@@ -195,16 +195,15 @@ class Tour:
     def _the_rest(self, watch: "_Watch", middle: datetime) -> datetime:
         end = watch.landed_through()
         self._batch(watch, middle, end)
-        # The first finds the rows covered; the second prunes what the first has found.
-        for _ in range(2):
-            self._reconcile(watch, middle, end)
+        # It prunes what the first one has found covered, never what has just been published.
+        self._reconcile(watch, middle, end)
         seen = watch.seen()
         self._outcome.provisional_bars = seen.layers.bars.get(PROVISIONAL, 0)
         self._screen.note("", legend(), grid(seen.bars), "")
         return end
 
     def _batch(self, watch: "_Watch", start: datetime, end: datetime) -> None:
-        with self._screen.step(f"lakehouse batch  {_span(start, end)}"):
+        with self._screen.step(f"lakehouse batch, over what was ingested {_span(start, end)}"):
             report = self._run("batch", watch, start, end)
         self._outcome.batch.append(report)
         self._screen.note(
@@ -213,7 +212,7 @@ class Tour:
         )
 
     def _reconcile(self, watch: "_Watch", start: datetime, end: datetime) -> None:
-        with self._screen.step(f"lakehouse reconcile  {_span(start, end)}"):
+        with self._screen.step(f"lakehouse reconcile, over what was ingested {_span(start, end)}"):
             report = self._run("reconcile", watch, start, end)
         self._outcome.reconciliations.append(report)
         for row in report:
@@ -315,4 +314,4 @@ def _around_the_change(bars: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[st
 
 
 def _span(start: datetime, end: datetime) -> str:
-    return f"--start {start:%H:%M:%S} --end {end:%H:%M:%S}"
+    return f"from {start:%H:%M:%S} to {end:%H:%M:%S}"

@@ -93,15 +93,19 @@ def test_four_instruments_fit_a_narrow_terminal() -> None:
 
 
 def test_the_metrics_tell_rate_lags_freshness_and_layers() -> None:
-    found = text_of(metrics(observation()))
-    for fact in ("60 of 100", "12 events/s", "5 behind", "13 behind", "p50 1.2 s", "40 trades"):
-        assert fact in found
+    lines = text_of(metrics(observation()), width=80).splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "produced 60/100 12 events/s ● reconciled 40 trades, 1 bars",
+        "bronze 55 5 behind ○ provisional 7 trades, 1 bars",
+        "merged view 47 13 behind speed layer holds 9 bar versions",
+        "freshness last 10 s 1.2 / 2.0 / 2.5 s so far - p50 / p95 / p99",
+    ]
 
 
 def test_the_line_for_a_log_file() -> None:
     assert metrics_line(observation()) == (
         "produced 60 (12/s), bronze lag 5, view lag 13, "
-        "freshness p50 1.2 s  p95 2.0 s  p99 2.5 s, trades 40 RECONCILED, 7 PROVISIONAL"
+        "freshness 1.2 / 2.0 / 2.5 s (p50 / p95 / p99), trades 40 RECONCILED, 7 PROVISIONAL"
     )
     assert "not known yet" in metrics_line(observation(recent=None))
 
