@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from demo.signals import uninterrupted
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 
@@ -58,7 +59,8 @@ class Verb:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.stop()
+        with uninterrupted():
+            self.stop()
 
     @property
     def running(self) -> bool:
