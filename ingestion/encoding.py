@@ -146,7 +146,9 @@ def _decimal_encoder(name: str, precision: int, scale: int) -> Callable[[Decimal
         unscaled = int(value.scaleb(scale)) if value.is_finite() else 0
         if abs(unscaled) >= 10**precision or Decimal(unscaled).scaleb(-scale) != value:
             raise UnencodableError(f"{name} is {value}, which is no decimal({precision},{scale})")
-        encoded = unscaled.to_bytes((unscaled.bit_length() + 8) // 8, "big", signed=True)
+        # Two's complement in the fewest bytes: -128 takes one, as 127 does.
+        bits = (unscaled if unscaled >= 0 else ~unscaled).bit_length()
+        encoded = unscaled.to_bytes(bits // 8 + 1, "big", signed=True)
         return _long(len(encoded)) + encoded
 
     return encode

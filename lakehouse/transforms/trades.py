@@ -129,32 +129,25 @@ def decode(
     position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
         "kafka_offset"
     )
-    fitted = {name: F.col(f"event.{name}").try_cast(type_) for name, type_ in decimals.items()}
-    overflows = [F.col(f"event.{name}").isNotNull() & fitted[name].isNull() for name in fitted]
+    fitted = {name: F.col(name).try_cast(type_) for name, type_ in decimals.items()}
+    overflows = [F.col(name).isNotNull() & fitted[name].isNull() for name in fitted]
     return (
         records.withColumn("rejection", rejection)
-        .withColumn("event", F.when(F.col("rejection").isNull(), event))
+        # The event's own time replaces the copy that bronze keeps for pruning.
+        .drop("event_time")
+        # A generator, since the optimiser copies no expression across one: each body is read once,
+        # not once for every field and rule that asks for it.
+        .select("*", F.inline(F.array(F.when(F.col("rejection").isNull(), event))))
         # An unreadable body comes back as a record of nulls; an event always has a type.
         .withColumn(
             "rejection",
             F.coalesce(
                 "rejection",
-                F.when(
-                    reduce(or_, overflows, F.col("event.event_type").isNull()),
-                    "undecodable_payload",
-                ),
+                F.when(reduce(or_, overflows, F.col("event_type").isNull()), "undecodable_payload"),
             ),
         )
-        # The event's own time replaces the copy that bronze keeps for pruning.
-        .drop("event_time")
-        .select(
-            "*",
-            "event.*",
-            F.col("kafka_partition").alias("log_partition"),
-            position.alias("log_position"),
-        )
         .withColumns(fitted)
-        .drop("event")
+        .withColumns({"log_partition": F.col("kafka_partition"), "log_position": position})
     )
 
 
