@@ -1,0 +1,285 @@
+"""Processes killed at random moments under load (``kill -9``): nothing is lost, nothing doubled.
+
+A synthetic market with every fault that a feed can have is running throughout. The lander, the
+speed layer and batch runs die again and again: while they start, commit, publish or wait. What is
+in the lake afterwards is judged by what a plain consumer reads from the log.
+
+The moments follow from a seed, which the report states: ``CHAOS_SEED=… pytest tests/chaos``.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, LogRecord, embedded_lake
+
+from demo.oracle import LoggedEvent, accepted, compare, naive_bars, naive_trades
+from lakehouse.broker import TRADES_TOPIC
+from lakehouse.intervals import Interval
+from lakehouse.settings import Settings
+from schemas.registry import ContractRegistry
+from schemas.wire import EventCodec, UndecodableError
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+
+# At least twenty in all; a lander starts in a second or two, a Spark driver takes ten.
+LANDER_KILLS, SPEED_KILLS, BATCH_KILLS = 14, 4, 2
+# Longer than a commit, a micro-batch and a batch run take once they are under way.
+LANDER_SECONDS, SPEED_SECONDS, BATCH_SECONDS = 3.0, 2.5, 8.0
+# Of so many lives one ends before it has begun.
+STILLBORN = 0.2
+STARTING_SECONDS = 1.5
+LOAD = {
+    "rate": 30,
+    "symbols": 8,
+    "late": 0.05,
+    "duplicate": 0.1,
+    "out-of-order": 0.1,
+    "corrections": 0.08,
+    "cancels": 0.05,
+    "bad": 0.05,
+}
+TRADE_KEY = ("venue", "symbol", "trade_id", "event_time")
+# Readers have no use for it, so the views leave it out.
+HIDDEN = ("log_partition",)
+
+
+@dataclass
+class Victim:
+    """A long-running verb that is killed and started again."""
+
+    lake: EmbeddedLake
+    verb: str
+    chance: random.Random
+    seconds: float
+    wanted_kills: int
+    kills: int = 0
+    recovery_seconds: list[float] = field(default_factory=list)
+    _began_at: float = 0.0
+    _dies_at: float | None = None
+
+    def begin(self) -> None:
+        """Start it."""
+        self.lake.start(self.verb)
+        self._began_at, self._dies_at = time.monotonic(), None
+        if self.chance.random() < STILLBORN:
+            self._dies_at = self._began_at + self.chance.uniform(0, STARTING_SECONDS)
+
+    def step(self) -> None:
+        """Kill it if its time has come, and start it again; return at once otherwise."""
+        now = time.monotonic()
+        if self.kills >= self.wanted_kills:
+            return
+        if self._dies_at is not None:
+            if now >= self._dies_at:
+                self.kill()
+                self.begin()
+        elif self.lake.is_ready(self.verb):
+            self.recovery_seconds.append(now - self._began_at)
+            self._dies_at = now + self.chance.uniform(0, self.seconds)
+        else:
+            late = now - self._began_at > DEADLINE_SECONDS
+            assert not late, f"{self.verb} does not start:\n{self.lake.tail(self.verb)}"
+
+    def kill(self) -> None:
+        """Kill it for now."""
+        self.lake.kill(self.verb)
+        self.kills += 1
+
+
+class Judged(NamedTuple):
+    """The log, as a reader that is no part of the platform understands it."""
+
+    records: list[LogRecord]
+    events: list[LoggedEvent]
+    refused: set[tuple[int, int]]
+    """Coordinates of decodable events that break a rule."""
+
+    @property
+    def duplicates(self) -> int:
+        """How many reports of a trade were not its first."""
+        trades = [e.event for e in self.events if e.event["event_type"] == "TRADE"]
+        return len(trades) - len({tuple(trade[name] for name in TRADE_KEY) for trade in trades})
+
+
+def judge(records: list[LogRecord]) -> Judged:
+    codec = EventCodec(ContractRegistry(), 1_000_000)
+    judged = Judged(records, [], set())
+    for record in records:
+        try:
+            event = codec.decode(record.payload)
+        except UndecodableError:
+            continue
+        if accepted(event, record.timestamp) is None:
+            judged.events.append(LoggedEvent(record.partition, record.offset, event))
+        else:
+            judged.refused.add((record.partition, record.offset))
+    return judged
+
+
+def places(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
+    return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
+
+
+def dead_letters(lake: EmbeddedLake, stage: str) -> Counter[tuple[int, int]]:
+    return places(
+        lake.rows(
+            "SELECT kafka_partition, kafka_offset FROM bronze.dead_letters "
+            f"WHERE topic = '{TRADES_TOPIC}' AND stage = '{stage}'"
+        )
+    )
+
+
+def check_accounts(lake: EmbeddedLake, judged: Judged) -> None:
+    """Every message of the log is in bronze or among the dead letters, once."""
+    bronze = lake.rows("SELECT kafka_partition, kafka_offset FROM bronze.market_trades")
+    accounted = places(bronze) + dead_letters(lake, "lander")
+    assert accounted == Counter((record.partition, record.offset) for record in judged.records)
+
+
+def check_view(lake: EmbeddedLake, judged: Judged) -> set[str]:
+    """The merged view is what one naive pass over the log gives; return the statuses seen."""
+    trades = lake.rows("SELECT * FROM serving.trades")
+    bars = lake.rows("SELECT * FROM serving.bars_1m")
+    for verdict in (
+        compare(naive_trades(judged.events), trades, key=TRADE_KEY, ignore=HIDDEN),
+        compare(naive_bars(judged.events), bars, ignore=HIDDEN),
+    ):
+        assert verdict.equal, str(verdict)
+    return {row["status"] for row in trades + bars}
+
+
+@contextmanager
+def market(lake: EmbeddedLake, seed: int) -> Iterator[None]:
+    """Send synthetic load meanwhile; what was sent is in the log afterwards."""
+    options = [f"--{name}={value}" for name, value in (LOAD | {"seed": seed}).items()]
+    with lake.spawn("synth", *options) as process:
+        try:
+            yield
+            process.terminate()
+            assert process.wait(DEADLINE_SECONDS) == 0, lake.tail("synth")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def drain(lake: EmbeddedLake) -> Judged:
+    """Let both layers reach the end of the log, which nobody writes to any more."""
+    lake.run("land", "--once")
+    lake.run("speed", "--once")
+    return judge(lake.log())
+
+
+def kill_batch(lake: EmbeddedLake, interval: Interval, chance: random.Random) -> bool:
+    """Start a batch run and kill it at work; return whether it was not faster."""
+    before = runs(lake)
+    bounds = ("--start", interval.start.isoformat(), "--end", interval.end.isoformat())
+    with lake.spawn("batch", *bounds) as process:
+        try:
+            lake.wait_until(
+                lambda: runs(lake) > before or process.poll() is not None, "the batch run starts"
+            )
+            dies_at = time.monotonic() + chance.uniform(0, BATCH_SECONDS)
+            lake.wait_until(
+                lambda: time.monotonic() >= dies_at or process.poll() is not None, "it is time"
+            )
+        finally:
+            alive = process.poll() is None
+            if alive:
+                os.killpg(process.pid, signal.SIGKILL)
+        assert alive or process.wait() == 0, lake.tail("batch")
+    return alive
+
+
+def runs(lake: EmbeddedLake) -> int:
+    """How many records there are of runs."""
+    snapshot = lake.catalog.load_table("ops.runs").current_snapshot()
+    return 0 if snapshot is None else int((snapshot.summary or {}).get("total-records") or 0)
+
+
+def test_killed_at_random_moments(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
+    began_at = time.monotonic()
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    settings = Settings(home=tmp_path_factory.mktemp("chaos"), spark_driver_memory="1g")
+    with capsys.disabled():
+        print(f"\nCHAOS_SEED={seed}")
+    with embedded_lake(settings) as lake:
+        lander = Victim(lake, "land", random.Random(f"{seed} land"), LANDER_SECONDS, LANDER_KILLS)
+        speed = Victim(lake, "speed", random.Random(f"{seed} speed"), SPEED_SECONDS, SPEED_KILLS)
+        chance = random.Random(f"{seed} batch")
+
+        with market(lake, seed):
+            for victim in (lander, speed):
+                victim.begin()
+            while any(victim.kills < victim.wanted_kills for victim in (lander, speed)):
+                for victim in (lander, speed):
+                    victim.step()
+                time.sleep(0.005)  # the grain of the moments, not a wait for something
+            for victim in (lander, speed):
+                victim.kill()
+        first = drain(lake)
+        check_accounts(lake, first)
+        assert check_view(lake, first) == {"PROVISIONAL"}
+
+        batch_kills = 0
+        with market(lake, seed + 1):
+            lake.start("land")
+            for _ in range(BATCH_KILLS):
+                while not kill_batch(lake, Interval(start, lake.ingested_through()), chance):
+                    pass
+                batch_kills += 1
+                # What a half-published run left is read by a speed layer that starts on it.
+                speed.begin()
+                lake.wait_until(lambda: lake.is_ready("speed"), "the speed layer runs")
+                speed.kill()
+            lake.supervisor.stop("land")
+        second = drain(lake)
+        check_accounts(lake, second)
+        check_view(lake, second)
+
+        end = lake.ingested_through()
+        bounds = ("--start", start.isoformat(), "--end", end.isoformat(), "--json")
+        lake.run("batch", *bounds)
+        check_view(lake, second)
+        assert dead_letters(lake, "batch") == Counter(dict.fromkeys(second.refused, 1))
+        for attempt in range(2):
+            records = json.loads(lake.run("reconcile", *bounds))
+            assert [record["verdict"] for record in records] == ["AGREE", "AGREE"]
+            assert check_view(lake, second) == {"RECONCILED"}, attempt
+        assert all(record["pruned"] > 0 for record in records)
+        check_accounts(lake, second)
+
+    kills = lander.kills + speed.kills + batch_kills
+    assert kills >= LANDER_KILLS + SPEED_KILLS + BATCH_KILLS >= 20
+    with capsys.disabled():
+        seconds = time.monotonic() - began_at
+        print(f"seed {seed}, {seconds:.0f} s")
+        print(report((lander, speed), batch_kills, second))
+
+
+def report(victims: tuple[Victim, ...], batch_kills: int, judged: Judged) -> str:
+    killed = [f"{victim.kills} {victim.verb}" for victim in victims] + [f"{batch_kills} batch"]
+    kinds = Counter(event.event["event_type"] for event in judged.events)
+    counted = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
+    lines = [
+        f"{sum(victim.kills for victim in victims) + batch_kills} kills: {', '.join(killed)}",
+        f"{len(judged.records)} messages, each accounted for once: {len(judged.events)} accepted "
+        f"({', '.join(counted)}; {judged.duplicates} duplicates), "
+        f"{len(judged.records) - len(judged.events)} dead letters",
+    ]
+    for victim in victims:
+        times = ", ".join(f"{seconds:.1f}" for seconds in victim.recovery_seconds)
+        lines.append(f"{victim.verb} was at work again after {times} s")
+    return "\n".join(lines)
