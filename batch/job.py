@@ -123,12 +123,15 @@ class BatchJob:
             # that makes publishing fail, one that published earlier is in the log.
             later = runs.latest_ends(KIND, run.interval.end, hours)
             as_of = {hour: later.get(hour, run.interval.end) for hour in hours}
+            interval_rows = bronze.where(ingested_in(run.interval))
+            if not hours:  # nothing to recompute, but perhaps something to refuse
+                write_dead_letters(self.spark, self._events(interval_rows), TOPIC, run.interval)
+                return Report(run.run_id, run.interval, hours, snapshot_id)
             records = bronze.where(rows_of_hours(as_of) | ingested_in(run.interval))
             trades = write_trades(self.spark, self._events(records), silver, as_of, run.interval)
             if trades.refused:
-                ours = self._events(bronze.where(ingested_in(run.interval)))
-                write_dead_letters(self.spark, ours, TOPIC, run.interval)
-            bars_changed = self._write_gold(hours, silver.read(self.spark), gold) if hours else 0
+                write_dead_letters(self.spark, self._events(interval_rows), TOPIC, run.interval)
+            bars_changed = self._write_gold(hours, silver.read(self.spark), gold)
             for branch in (silver, *gold):
                 branch.publish(self.spark)
         return Report(run.run_id, run.interval, hours, snapshot_id, trades.written, bars_changed)

@@ -58,9 +58,8 @@ def write_trades(
         .overwritePartitions()
     )
     rows: int = computed.get["rows"]
-    if as_of:
-        written = branch.read(spark).where(within("event_time", covering(as_of)))
-        audit(written, table, key=trade_key(), rows=rows)
+    written = branch.read(spark).where(within("event_time", covering(as_of)))
+    audit(written, table, key=trade_key(), rows=rows)
     return TradesWritten(written=rows, refused=judged.get["refused"])
 
 

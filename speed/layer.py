@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.transforms.bars import bars_1m
 from lakehouse.transforms.trades import (
+    OBSERVED_COLUMNS,
     decode,
     minute_of,
     observe,
@@ -18,7 +19,7 @@ from lakehouse.transforms.trades import (
 )
 from schemas import contract
 from schemas.topic_schemas import topic_schemas
-from speed.memory import WindowMemory
+from speed.memory import TRADE_COLUMNS, WindowMemory
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
 TOPIC = "market.trades"
@@ -59,8 +60,7 @@ class SpeedLayer:
         if not touched:
             return
         minutes = {row.minute for row in touched}
-        known = self._memory.recall(minutes)
-        trades = resolve(known.union(news)).localCheckpoint(eager=True)
+        changed, trades = self._fold(news, self._memory.recall(minutes))
         self._memory.remember(minutes, trades)
         # Whatever a new event touched stands at that event's position or beyond.
         moved = reduce(
@@ -72,8 +72,22 @@ class SpeedLayer:
             ),
         )
         # Each table is complete by itself, so neither needs to wait for the other.
-        writes = [(TRADES_RT, trades), (BARS_RT, bars_1m(trades))]
-        list(self._writers.map(lambda write: self._append(write[0], write[1].where(moved)), writes))
+        writes = [(TRADES_RT, changed), (BARS_RT, bars_1m(trades).where(moved))]
+        list(self._writers.map(lambda write: self._append(*write), writes))
+
+    def _fold(self, news: DataFrame, known: DataFrame) -> tuple[DataFrame, DataFrame]:
+        """Return the trades that new observations change, and with them all known trades.
+
+        Only trades that are spoken of are folded again: the others are most of a busy minute.
+        """
+        minute = minute_of(F.col("event_time"))
+        known, spoken_of = known.withColumn("minute", minute), news.withColumn("minute", minute)
+        key = ["venue", "symbol", "trade_id", "minute"]
+        keys = F.broadcast(spoken_of.select(*key).distinct())
+        before = known.join(keys, key, "left_semi").select(*OBSERVED_COLUMNS)
+        changed = resolve(before.union(news)).select(*TRADE_COLUMNS).localCheckpoint(eager=True)
+        others = known.join(keys, key, "left_anti").select(*TRADE_COLUMNS)
+        return changed, others.union(changed).localCheckpoint(eager=True)
 
     def _append(self, table: str, rows: DataFrame) -> None:
         (

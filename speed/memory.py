@@ -14,10 +14,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.catalog import CATALOG_NAME
-from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of
+from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of, resolve
+from schemas import contract
 
 # Late events mostly belong to the last minutes; an older minute costs one look into the tables.
 REMEMBERED_MINUTES = 20
+TRADE_COLUMNS = contract("silver.trades").column_names
 
 
 class WindowMemory:
@@ -30,10 +32,7 @@ class WindowMemory:
         self._trades_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
 
     def recall(self, minutes: Collection[datetime]) -> DataFrame:
-        """Return every trade seen so far of some minutes, in `OBSERVED_COLUMNS`.
-
-        A trade may come in several versions; resolving them gives its newest state.
-        """
+        """Return every trade seen so far of some minutes, one row each, in `TRADE_COLUMNS`."""
         forgotten = [minute for minute in minutes if minute not in self._trades_by_minute]
         parts = [self._load(forgotten)] if forgotten else []
         known: dict[int, tuple[DataFrame, list[datetime]]] = {}
@@ -41,7 +40,7 @@ class WindowMemory:
             if (trades := self._trades_by_minute.get(minute)) is not None:
                 known.setdefault(id(trades), (trades, []))[1].append(minute)
         parts += [trades.where(_of_minutes(theirs)) for trades, theirs in known.values()]
-        return reduce(DataFrame.union, (part.select(*OBSERVED_COLUMNS) for part in parts))
+        return reduce(DataFrame.union, (part.select(*TRADE_COLUMNS) for part in parts))
 
     def remember(self, minutes: Collection[datetime], trades: DataFrame) -> None:
         """Keep all trades of some minutes, in place of what was known of them.
@@ -64,7 +63,8 @@ class WindowMemory:
             .select(*OBSERVED_COLUMNS)
             for table in ("trades_rt", "trades")
         )
-        return own.localCheckpoint(eager=True).union(batch)
+        versions = own.localCheckpoint(eager=True).union(batch)
+        return resolve(versions).localCheckpoint(eager=True)
 
 
 def _of_minutes(minutes: Collection[datetime]) -> Column:

@@ -70,6 +70,14 @@ def test_any_order_overlap_and_repetition_end_in_the_same_tables(lake: SmallLake
         assert verdict.equal, f"{name} {verdict}"
 
 
+def test_an_interval_without_events_is_published_as_such(lake: SmallLake) -> None:
+    lake.produce(trade(1, event_time=datetime(1999, 1, 1, tzinfo=UTC)))
+    for _ in range(2):
+        report = lake.batch(lake.land())
+        assert (report.business_hours, report.trades) == ((), 0)
+    assert lake.catalog.load_table("bronze.dead_letters").scan().to_arrow().num_rows == 1
+
+
 def test_an_old_interval_run_again_takes_nothing_back(lake: SmallLake) -> None:
     lake.produce(trade(1))
     first = lake.land()
