@@ -76,7 +76,7 @@ $(JARS): infra/artifacts/artifacts.lock | $(ENVIRONMENT)
 
 $(PRIVATE_UV): requirements/uv.txt
 	@echo "no uv on this machine: putting the locked one into $(CACHE)"
-	@python=$$($(find_python)); rm -rf $(@D)/..; "$$python" -m venv $(@D)/.. \
+	@python=$$($(find_python)); rm -rf $(@:/bin/uv=); "$$python" -m venv $(@:/bin/uv=) \
 		|| { echo "error: this Python makes no environments; Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
 	@$(@D)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@
