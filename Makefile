@@ -31,8 +31,8 @@ setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; t
 demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
-test: setup ## Run every test except the benchmarks
-	@$(BIN)/pytest -m "not bench"
+test: setup ## Run the tests, with real Kafka, Spark and Iceberg
+	@$(BIN)/pytest -m "not chaos and not bench"
 
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest tests/unit
