@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,14 @@ from lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT, as a terminal's processes do: one started in the background ignores it.
+
+    What a process ignores its children ignore too, and tests interrupt theirs.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
