@@ -63,12 +63,15 @@ class SpeedLayer:
         changed, trades = self._fold(news, self._memory.recall(minutes))
         self._memory.remember(minutes, trades)
         # Whatever a new event touched stands at that event's position or beyond.
+        first_positions: dict[int, int] = {}
+        for row in touched:
+            first = first_positions.get(row.log_partition, row.first_position)
+            first_positions[row.log_partition] = min(first, row.first_position)
         moved = reduce(
             or_,
             (
-                (F.col("log_partition") == row.log_partition)
-                & (F.col("last_offset") >= row.first_position)
-                for row in touched
+                (F.col("log_partition") == partition) & (F.col("last_offset") >= position)
+                for partition, position in first_positions.items()
             ),
         )
         # Each table is complete by itself, so neither needs to wait for the other.
