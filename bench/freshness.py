@@ -3,8 +3,9 @@
 Usage: python bench/freshness.py [--rate 5000] [--seconds 60] [--json out.json]
 
 On a home of its own: a broker, the lander and the speed layer as `lakehouse up` starts them, a
-synthetic load (with late, duplicate and out-of-order events, corrections and cancels), and a probe
-that asks the merged view over and over. Beside the percentiles stands what each process cost.
+synthetic load (with duplicate and out-of-order events, corrections and cancels; no events of other
+hours), and a probe that asks the merged view over and over. Beside the percentiles stands what
+each process cost.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from lakehouse.settings import Settings
 from serving.engine import SqlEngine
 
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
-FAULTS = ["--late", "0.01", "--duplicate", "0.01", "--out-of-order", "0.02"]
+FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
 AMENDMENTS = ["--corrections", "0.001", "--cancels", "0.001"]
 # The first micro-batches run while the JVM still compiles; a minute of them is not the service.
 WARM_UP_SECONDS = 30
