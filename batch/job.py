@@ -28,7 +28,7 @@ from lakehouse.intervals import Interval, covering
 from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
-from lakehouse.transforms.bars import bars_1h, bars_1m, market_daily
+from lakehouse.transforms.bars import bars_1h, bars_1m, bars_1s, market_daily
 from lakehouse.transforms.trades import decode, validate
 from schemas.topic_schemas import topic_schemas
 
@@ -156,7 +156,11 @@ class BatchJob:
         in_hours, days = within("window_start", covering(hours)), days_of(hours)
         trades = trades.where(within("event_time", covering(hours)))
         changed = write_bars(
-            self.spark, bars_1m(trades), minutely, where=in_hours, totals=totals_of_trades(trades)
+            self.spark,
+            bars_1m(bars_1s(trades)),
+            minutely,
+            where=in_hours,
+            totals=totals_of_trades(trades),
         )
         bars = minutely.read(self.spark)
         for branch, transform, of_bars, of_table in (

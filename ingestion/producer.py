@@ -23,8 +23,9 @@ STAGE: Final = "producer"
 # Long enough to sit out a broker's restart; after that somebody has to know.
 DELIVERY_TIMEOUT_SECONDS: Final = 120.0
 METADATA_TIMEOUT_SECONDS: Final = 10.0
-# Waiting a few milliseconds fills batches well and costs freshness nothing that anyone sees.
-LINGER_MS: Final = 5
+# Every request costs the broker the same, however little is in it: at 5,000 events a second over
+# four partitions, waiting 25 ms is a sixth of the requests of waiting 5, and nobody sees it.
+LINGER_MS: Final = 25
 # Above this many waiting messages, sending waits for the broker.
 QUEUE_MESSAGES: Final = 200_000
 QUEUE_KBYTES: Final = 128 * 1024

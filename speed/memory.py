@@ -1,76 +1,131 @@
-"""The speed layer's memory: every trade of the minutes that are being traded in.
+"""The speed layer's memory: what is known of the minutes that are being traded in.
 
-A window is emitted whole, so all of its trades must be at hand. Minutes that events touch are kept
-as materialised DataFrames; a minute that is not (it is old, or the process has just started) is
-loaded from the speed layer's own rows and from batch silver.
+A window is emitted whole, so all of its trades must be at hand; but a micro-batch speaks of a few
+seconds only. So trades are remembered by second, beside the second bars that they make, and a
+minute bar is made of its seconds: the cost of a micro-batch follows what it speaks of, not what
+the minute has seen. A minute that is not remembered (it is old, or the process has just started)
+is loaded whole from the speed layer's own rows and from batch silver.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from lakehouse.catalog import CATALOG_NAME
-from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of, resolve
+from lakehouse.transforms.bars import bars_1s
+from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of, resolve, second_of
 from schemas import contract
 
 # Late events mostly belong to the last minutes; an older minute costs one look into the tables.
 REMEMBERED_MINUTES = 20
 TRADE_COLUMNS = contract("silver.trades").column_names
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+
+
+def keep(rows: DataFrame) -> DataFrame:
+    """Compute rows now and keep them, without the history of how they came to be.
+
+    Serialised, since Spark would otherwise walk through every object to estimate their size, which
+    costs more than to compute them.
+    """
+    return rows.localCheckpoint(eager=True, storageLevel=StorageLevel.MEMORY_AND_DISK)
 
 
 class WindowMemory:
-    """All known trades of the most recently touched minutes."""
+    """All known trades of the most recently touched minutes, and their second bars."""
 
     def __init__(self, spark: SparkSession, minutes: int = REMEMBERED_MINUTES) -> None:
         self._spark = spark
         self._capacity = minutes
-        # Several minutes may share a DataFrame, each reading its own rows of it.
-        self._trades_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
+        # Several windows may share a DataFrame, each reading its own rows of it.
+        self._trades_by_second: dict[datetime, DataFrame] = {}
+        self._bars_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
 
-    def recall(self, minutes: Collection[datetime]) -> DataFrame:
-        """Return every trade seen so far of some minutes, one row each, in `TRADE_COLUMNS`."""
-        forgotten = [minute for minute in minutes if minute not in self._trades_by_minute]
-        parts = [self._load(forgotten)] if forgotten else []
-        known: dict[int, tuple[DataFrame, list[datetime]]] = {}
-        for minute in minutes:
-            if (trades := self._trades_by_minute.get(minute)) is not None:
-                known.setdefault(id(trades), (trades, []))[1].append(minute)
-        parts += [trades.where(_of_minutes(theirs)) for trades, theirs in known.values()]
-        return reduce(DataFrame.union, (part.select(*TRADE_COLUMNS) for part in parts))
+    def trades(self, seconds: Collection[datetime]) -> DataFrame:
+        """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`."""
+        minutes = minutes_of(seconds)
+        if forgotten := minutes - self._bars_by_minute.keys():
+            self._load(forgotten)
+        return _gather(self._trades_by_second, seconds, second_of(F.col("event_time")))
 
-    def remember(self, minutes: Collection[datetime], trades: DataFrame) -> None:
-        """Keep all trades of some minutes, in place of what was known of them.
+    def remember(self, seconds: Collection[datetime], trades: DataFrame) -> DataFrame:
+        """Keep all trades of some seconds, in place of what was known of them.
 
         Args:
-            minutes: The minutes that ``trades`` has every trade of.
+            seconds: The seconds that ``trades`` has every trade of, all of them recalled before.
             trades: Materialised resolved trades.
-        """
-        for minute in minutes:
-            self._trades_by_minute[minute] = trades
-            self._trades_by_minute.move_to_end(minute)
-        while len(self._trades_by_minute) > self._capacity:
-            self._trades_by_minute.popitem(last=False)
 
-    def _load(self, minutes: Collection[datetime]) -> DataFrame:
+        Returns:
+            The second bars of all minutes that the seconds are in.
+        """
+        minutes = minutes_of(seconds)
+        start = F.col("window_start")
+        known = _gather(self._bars_by_minute, minutes, minute_of(start))
+        bars = keep(known.where(~_is_one_of(start, seconds)).union(bars_1s(trades)).coalesce(1))
+        self._trades_by_second |= dict.fromkeys(seconds, trades)
+        self._keep_bars(minutes, bars)
+        return bars
+
+    def _load(self, minutes: Collection[datetime]) -> None:
+        trades = keep(self._read(minutes))
+        self._trades_by_second |= dict.fromkeys(seconds_of(minutes), trades)
+        self._keep_bars(minutes, keep(bars_1s(trades)))
+
+    def _read(self, minutes: Collection[datetime]) -> DataFrame:
         """Read minutes from the tables: own rows first, since rows move from speed to batch."""
         own, batch = (
             self._spark.table(f"{CATALOG_NAME}.silver.{table}")
-            .where(_in_range(minutes) & _of_minutes(minutes))
+            .where(_in_range(minutes) & minute_of(F.col("event_time")).isin(*minutes))
             .select(*OBSERVED_COLUMNS)
             for table in ("trades_rt", "trades")
         )
-        versions = own.localCheckpoint(eager=True).union(batch)
-        return resolve(versions).localCheckpoint(eager=True)
+        return resolve(keep(own).union(batch)).select(*TRADE_COLUMNS)
+
+    def _keep_bars(self, minutes: Iterable[datetime], bars: DataFrame) -> None:
+        for minute in minutes:
+            self._bars_by_minute[minute] = bars
+            self._bars_by_minute.move_to_end(minute)
+        while len(self._bars_by_minute) > self._capacity:
+            oldest, _ = self._bars_by_minute.popitem(last=False)
+            for second in seconds_of([oldest]):
+                del self._trades_by_second[second]
 
 
-def _of_minutes(minutes: Collection[datetime]) -> Column:
-    return minute_of(F.col("event_time")).isin(*minutes)
+def minutes_of(seconds: Iterable[datetime]) -> set[datetime]:
+    """Return the minutes that some seconds are in."""
+    return {second.replace(second=0) for second in seconds}
+
+
+def seconds_of(minutes: Iterable[datetime]) -> list[datetime]:
+    """Return all seconds of some minutes."""
+    return [minute + number * SECOND for minute in minutes for number in range(MINUTE // SECOND)]
+
+
+def _gather(
+    owners: Mapping[datetime, DataFrame], windows: Iterable[datetime], window: Column
+) -> DataFrame:
+    """Return the rows of some windows, each window's from the DataFrame that owns it."""
+    owned: dict[int, tuple[DataFrame, list[datetime]]] = {}
+    for start in windows:
+        owned.setdefault(id(owners[start]), (owners[start], []))[1].append(start)
+    return reduce(
+        DataFrame.union, (rows.where(_is_one_of(window, of)) for rows, of in owned.values())
+    )
+
+
+def _is_one_of(time: Column, times: Collection[datetime]) -> Column:
+    """Tell whether a time is among others; unlike `isin`, in code that no time is written into.
+
+    Spark would compile the code of each micro-batch anew for the sake of its times.
+    """
+    return F.array_contains(F.array(*map(F.lit, times)), time)
 
 
 def _in_range(minutes: Collection[datetime]) -> Column:
     """Bound the time itself, which prunes files where a function of it does not."""
-    return F.col("event_time").between(min(minutes), max(minutes) + timedelta(minutes=1))
+    return F.col("event_time").between(min(minutes), max(minutes) + MINUTE)

@@ -20,7 +20,7 @@ from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
-from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer
+from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer, observations
 from speed.log import log_starts
 
 BRONZE = "bronze.market_trades"
@@ -131,7 +131,7 @@ def start_query(
     """
     generation = current_generation(settings, catalog)
     checkpoint = settings.checkpoints / "speed" / f"{TOPIC}.g{generation}"
-    layer = SpeedLayer(spark, max_payload_bytes=settings.max_payload_bytes)
+    layer = SpeedLayer(spark)
     source = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.bootstrap_servers)
@@ -142,11 +142,12 @@ def start_query(
     if not (checkpoint / "offsets").exists():
         starts = {str(p): o for p, o in starting_offsets(settings, catalog, generation).items()}
         source = source.option("startingOffsets", json.dumps({TOPIC: starts}))
+    records = records_of(source.load(), generation)
     writer = (
-        records_of(source.load(), generation)
+        observations(records, max_payload_bytes=settings.max_payload_bytes)
         .writeStream.queryName(f"speed_{TOPIC}")
         .option("checkpointLocation", checkpoint.as_uri())
-        .foreachBatch(lambda records, _batch_id: layer.process(records))
+        .foreachBatch(lambda micro_batch, _batch_id: layer.process(micro_batch))
     )
     every = f"{settings.speed_trigger_seconds} seconds"
     return (
@@ -191,6 +192,8 @@ def wait(
             return
         progress = query.lastProgress
         batch = progress["timestamp"] if progress else None
+        if progress and batch != last_batch:
+            _log.debug("progress", events=progress["numInputRows"], **progress["durationMs"])
         if batch != last_batch or query.status["message"].startswith("Waiting"):
             last_batch = batch
             beat()

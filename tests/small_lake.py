@@ -24,7 +24,7 @@ from lakehouse.positions import LogPosition
 from lakehouse.progress import Progress
 from lakehouse.settings import Settings
 from schemas import tables
-from speed.layer import SpeedLayer
+from speed.layer import SpeedLayer, observations
 
 TOPIC = "market.trades"
 EPOCH = datetime(2024, 8, 9, 6, 0, tzinfo=UTC)
@@ -139,12 +139,14 @@ class SmallLake:
             for offset in range(first, len(self.logs[partition]))
         ]
         if rows:
-            self.speed.process(self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS)))
+            records = self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS))
+            limit = self.settings.max_payload_bytes
+            self.speed.process(observations(records, max_payload_bytes=limit))
         self.read = {partition: len(log) for partition, log in self.logs.items()}
 
     def restart_speed(self, *, forget: int = 0) -> None:
         """Start the speed layer anew; it may repeat its last events, as after a crash."""
-        self.speed = SpeedLayer(self.spark, max_payload_bytes=self.settings.max_payload_bytes)
+        self.speed = SpeedLayer(self.spark)
         self.read = {partition: max(0, at - forget) for partition, at in self.read.items()}
 
     def events(self) -> list[LoggedEvent]:

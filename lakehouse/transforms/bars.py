@@ -5,18 +5,18 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.trades import counts, minute_of
+from lakehouse.transforms.trades import counts, minute_of, second_of
 
 _MONEY = "decimal(38,16)"
 _VOLUME = "decimal(38,8)"
 
 
-def bars_1m(trades: DataFrame) -> DataFrame:
-    """Summarise trades by minute.
+def bars_1s(trades: DataFrame) -> DataFrame:
+    """Summarise trades by second of their event time: what every coarser bar is made of.
 
-    Open and close are the first and last trade by event time, then by trade id. A minute all of
+    Open and close are the first and last trade by event time, then by trade id. A second all of
     whose trades were cancelled keeps a row without prices and with trade_count 0 (a tombstone),
-    so that an older row of the other layer cannot come back.
+    so that an older row of the other layer cannot come back; so do all coarser bars.
 
     Args:
         trades: Resolved trades (`lakehouse.transforms.trades.resolve`), one row per trade.
@@ -39,7 +39,7 @@ def bars_1m(trades: DataFrame) -> DataFrame:
         + F.col("trade_id").cast("decimal(19,0)"),
     )
     bars = trades.groupBy(
-        "venue", "symbol", minute_of(F.col("event_time")).alias("window_start")
+        "venue", "symbol", second_of(F.col("event_time")).alias("window_start")
     ).agg(
         F.min_by("price", order).alias("open"),
         F.max(of_live("price")).alias("high"),
@@ -54,6 +54,11 @@ def bars_1m(trades: DataFrame) -> DataFrame:
         F.max("last_offset").alias("last_offset"),
     )
     return _with_vwap(bars)
+
+
+def bars_1m(seconds: DataFrame) -> DataFrame:
+    """Summarise second bars by minute; same columns and units, ``window_start`` on the minute."""
+    return _roll_up(seconds, minute_of(F.col("window_start")).alias("window_start"))
 
 
 def bars_1h(bars: DataFrame) -> DataFrame:

@@ -73,6 +73,11 @@ def minute_of(time: Column) -> Column:
     return F.date_trunc("minute", time)
 
 
+def second_of(time: Column) -> Column:
+    """Return the start of the UTC second that a timestamp falls in."""
+    return F.date_trunc("second", time)
+
+
 def is_timely(event_time: Column, kafka_timestamp: Column) -> Column:
     """Tell whether an event time can be believed, judged by the log's time, never by a clock."""
     return (event_time >= F.to_timestamp(F.lit(EARLIEST_EVENT_TIME))) & (

@@ -180,8 +180,8 @@ def speed_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def partial_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = WindowMemory._load
-    monkeypatch.setattr(WindowMemory, "_load", lambda self, minutes: load(self, minutes).limit(0))
+    read = WindowMemory._read
+    monkeypatch.setattr(WindowMemory, "_read", lambda self, minutes: read(self, minutes).limit(0))
 
 
 def late_event_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
