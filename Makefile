@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 CACHE := $(or $(LAKEHOUSE_CACHE),$(HOME)/.cache/lakehouse)
 BIN := .venv/bin
 LOCKS := requirements/build.txt requirements/embedded.txt
+# Whoever shares the Spark session is a group.
+IN_PARALLEL := --numprocesses 2 --dist loadgroup
 checksum = $(shell cksum $(1) | cut -d' ' -f1)
 
 # A machine's own uv is used; where there is none, a locked one goes into the cache.
@@ -31,11 +33,11 @@ setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; t
 demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
-test: setup ## Run the tests, with real Kafka, Spark and Iceberg
-	@$(BIN)/pytest -m "not chaos and not bench"
+test: unit ## Run the tests, with real Kafka, Spark and Iceberg
+	@$(BIN)/pytest -m "not chaos and not bench" tests/integration
 
 unit: setup ## Run the tests that need no service (under a minute)
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest $(IN_PARALLEL) tests/unit
 
 lint: $(ENVIRONMENT) ## Check style, types and the imports between rooms
 	@$(BIN)/ruff check .

@@ -30,7 +30,7 @@ LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
 AMENDMENTS = ["--corrections", "0.001", "--cancels", "0.001"]
 # The first micro-batches run while the JVM still compiles; a minute of them is not the service.
-WARM_UP_SECONDS = 90
+WARM_UP_SECONDS = 60
 SAMPLE_EVERY = 10
 
 

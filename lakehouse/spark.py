@@ -58,6 +58,11 @@ def session_properties(settings: Settings) -> dict[str, str]:
         "spark.sql.extensions": (
             "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
         ),
+        # Names of generated classes count the stages of their query. Without that, the same code is
+        # compiled once, not for every query that has it at another place.
+        "spark.sql.codegen.useIdInClassName": "false",
+        # To remember for each column which line of Python made it takes longer than to make it.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.pyspark.python": sys.executable,

@@ -11,15 +11,10 @@ from lakehouse.heartbeat import Heartbeat
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
-# A micro-batch is small and always of the same shape; what it costs is mostly to plan it.
+# A micro-batch is small and always of the same shape: there is nothing to adapt to or to divide.
 SMALL_AND_OFTEN = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "1",
-    # Names of generated classes count the stages of their query. Without it, the same code is
-    # compiled once, however many DataFrames of the memory a micro-batch reads.
-    "spark.sql.codegen.useIdInClassName": "false",
-    # Remembering for each column which line of Python made it takes longer than to make it.
-    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 app = typer.Typer()

@@ -12,6 +12,10 @@ from lakehouse.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Code is compiled quickly rather than well, and kept: with this compiler the JVM makes little room
+# for it, and would throw away and compile again what the next test needs.
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+
 
 def pytest_configure() -> None:
     """Heed SIGINT, as a terminal's processes do: one started in the background ignores it.
@@ -19,6 +23,13 @@ def pytest_configure() -> None:
     What a process ignores its children ignore too, and tests interrupt theirs.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests of the Spark session: a second session would cost more."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("spark"))
 
 
 @pytest.fixture
@@ -47,7 +58,7 @@ def spark(spark_settings: Settings) -> Iterator["SparkSession"]:
     small = {
         "spark.sql.shuffle.partitions": "1",
         "spark.sql.adaptive.enabled": "false",
-        "spark.driver.extraJavaOptions": f"{options} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"{options} {QUICK_START}",
     }
     session = spark_session(spark_settings, "tests", **small)
     yield session
