@@ -50,11 +50,14 @@ def write_trades(
     trades = resolve(observe(accepted)).select(*table.column_names)
     (
         trades.observe(computed, F.count("*").alias("rows"))
+        .sortWithinPartitions(*table.sort_order)
         .writeTo(branch.target)
         # The audit finds nulls where none may be; Spark can't tell them from nullable columns.
         .option("check-nullability", "false")
-        # A run is mostly one hour, which is one partition: one task would write all of it.
-        .option("distribution-mode", "none")
+        # A run is mostly one hour, which is one partition: one task would write all of it. And
+        # Iceberg would sort by hour first, which it computes anew for each comparison.
+        .option("use-table-distribution-and-ordering", "false")
+        .option("fanout-enabled", "true")
         .overwritePartitions()
     )
     rows: int = computed.get["rows"]
