@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,12 +96,19 @@ class Database:
         self._connection.execute(f'SET VARIABLE "{name}" = {_literal(metadata_location)}')
 
     def run(self, sql: str) -> pa.Table:
-        """Run a statement and return its rows.
+        """Run a statement and return its rows; Ctrl-C ends it.
 
         Raises:
             duckdb.Error: It is wrong or it fails.
         """
-        return self._connection.execute(sql).to_arrow_table()
+        # In a thread of its own: Python hears no signal while the engine has the main thread.
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            rows = worker.submit(lambda: self._connection.execute(sql).to_arrow_table())
+            try:
+                return rows.result()
+            except KeyboardInterrupt:
+                self._connection.interrupt()
+                raise
 
     def close(self) -> None:
         """Give back memory and temporary files."""

@@ -1,6 +1,8 @@
 """The embedded engine on a real catalog: names, snapshots, refusals, and what is read."""
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -226,3 +228,15 @@ def test_a_table_that_evolves_shows_its_new_column(
     assert engine.query(f"FROM {BATCH}").column_names == [*before, "note"]
     # The contract has not changed, so the merged view has not either.
     assert "note" not in engine.query("FROM serving.bars_1m").column_names
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_ends_a_query_that_would_take_hours(engine: SqlEngine) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    ctrl_c = threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT))
+    ctrl_c.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.query("SELECT sum(a.range * b.range) FROM range(1000000) a, range(10000000) b")
+    ctrl_c.join()
+    assert engine.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
