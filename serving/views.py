@@ -1,12 +1,14 @@
 """The merged views: one SQL text each, in Trino's dialect, moved to other engines by sqlglot.
 
-The texts in ``views/`` use two functions that no engine has; they are written out here:
+The texts in ``views/`` use three functions that no engine has; they are written out here:
 
 - ``MERGED('table', …)`` is the merge rule over a batch table and its speed twin. Key and columns
   come from the table's contract; further arguments are expressions that belong to the key too.
+- ``ROLLED_UP(bucket, 'name')`` is the merged minutes summarised by a coarser stretch of time.
 - ``DIVIDE_HALF_UP(notional, volume)`` divides decimals exactly (see `serving.decimals`).
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -20,7 +22,7 @@ from lakehouse.errors import LakehouseError
 from serving.decimals import Dialect, divide_half_up
 
 SCHEMA = "serving"
-_MERGE_RULE = "merge_rule"
+_MERGE_RULE, _ROLL_UP = "merge_rule", "roll_up"
 # Which partition of the log a row came from means nothing to a reader of merged rows.
 _HIDDEN_COLUMNS = frozenset({"log_partition"})
 
@@ -38,7 +40,7 @@ def view_names() -> tuple[str, ...]:
     """Return the names of the merged views, with their schema: ``serving.bars_1h`` and so on."""
     texts = sorted(entry.name for entry in (files(__package__) / "views").iterdir())
     stems = (text.removesuffix(".sql") for text in texts if text.endswith(".sql"))
-    return tuple(f"{SCHEMA}.{stem}" for stem in stems if stem != _MERGE_RULE)
+    return tuple(f"{SCHEMA}.{stem}" for stem in stems if stem not in (_MERGE_RULE, _ROLL_UP))
 
 
 @cache
@@ -70,11 +72,13 @@ def _query(view: str, dialect: Dialect) -> exp.Expr:
     if view not in view_names():
         raise UnknownViewError(f"there is no view {view}; there are {', '.join(view_names())}")
     query = sqlglot.parse_one(_text(view.removeprefix(f"{SCHEMA}.")), read="trino")
+    written_out: dict[str, Callable[..., exp.Expr]] = {"MERGED": _merged, "ROLLED_UP": _rolled_up}
     for call in list(query.find_all(exp.Anonymous)):
-        if call.name.upper() == "MERGED":
+        if (write := written_out.get(call.name.upper())) is not None:
             # The parser wraps a function in FROM in a table.
-            call.find_ancestor(exp.Table).replace(_merged(*call.expressions))  # type: ignore[union-attr]
-        elif call.name.upper() == "DIVIDE_HALF_UP":
+            call.find_ancestor(exp.Table).replace(write(*call.expressions))  # type: ignore[union-attr]
+    for call in list(query.find_all(exp.Anonymous)):
+        if call.name.upper() == "DIVIDE_HALF_UP":
             call.replace(divide_half_up(*call.expressions, dialect=dialect))
     return query
 
@@ -108,8 +112,18 @@ def _merged(table: exp.Expr, *further_key: exp.Expr) -> exp.Subquery:
         ),
         newest_is_in_batch=_join(" AND ", [test for part in key for test in _same_key(part)]),
     )
-    merged = sqlglot.parse_one(rule, read="trino")
-    return exp.Subquery(this=merged, alias=exp.TableAlias(this=exp.to_identifier("merged")))
+    return _subquery(rule, "merged")
+
+
+def _rolled_up(bucket: exp.Expr, name: exp.Expr) -> exp.Expr:
+    """Write out the summary of the merged minutes by ``bucket``, which becomes column ``name``."""
+    rows = _subquery(Template(_text(_ROLL_UP)).substitute(name=name.name), "rolled_up")
+    return exp.replace_placeholders(rows, bucket=_of("bars", bucket))
+
+
+def _subquery(text: str, name: str) -> exp.Subquery:
+    query = sqlglot.parse_one(text, read="trino")
+    return exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier(name)))
 
 
 def _same_key(part: exp.Expr) -> list[exp.Expr]:

@@ -1,20 +1,3 @@
--- One row per venue, symbol and UTC day with a trade, derived from the merged minutes and as exact
--- as they are. RECONCILED only when every minute is; last_offset is the highest of the minutes.
-SELECT
-    bars.venue,
-    bars.symbol,
-    CAST(bars.window_start AT TIME ZONE 'UTC' AS date) AS business_date,
-    min_by(bars.open, bars.window_start) AS open,
-    max(bars.high) AS high,
-    min(bars.low) AS low,
-    max_by(bars.close, bars.window_start) AS close,
-    CAST(sum(bars.volume) AS decimal(38, 8)) AS volume,
-    CAST(sum(bars.notional) AS decimal(38, 16)) AS notional,
-    DIVIDE_HALF_UP(sum(bars.notional), sum(bars.volume)) AS vwap,
-    CAST(sum(bars.trade_count) AS bigint) AS trade_count,
-    min(bars.first_trade_at) AS first_trade_at,
-    max(bars.last_trade_at) AS last_trade_at,
-    max(bars.last_offset) AS last_offset,
-    CASE WHEN bool_and(bars.status = 'RECONCILED') THEN 'RECONCILED' ELSE 'PROVISIONAL' END AS status
-FROM lake.serving.bars_1m AS bars
-GROUP BY 1, 2, 3
+-- One row per venue, symbol and UTC day with a trade.
+SELECT *
+FROM ROLLED_UP(CAST(window_start AT TIME ZONE 'UTC' AS date), 'business_date')
