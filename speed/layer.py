@@ -83,6 +83,7 @@ class SpeedLayer:
         # Each table is complete by itself, so neither needs to wait for the other.
         writes = [(TRADES_RT, trades.where(moved)), (BARS_RT, bars.where(moved))]
         list(self._writers.map(lambda write: self._append(*write), writes))
+        self._memory.settle()
 
     def _append(self, table: str, rows: DataFrame) -> None:
         (

@@ -21,8 +21,11 @@ from lakehouse.transforms.bars import bars_1s
 from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of, resolve, second_of
 from schemas import contract
 
-# Late events mostly belong to the last minutes; an older minute costs one look into the tables.
-REMEMBERED_MINUTES = 20
+# Late events mostly belong to the last minutes; an older minute costs one look into the tables. At
+# 5,000 events a second a minute's trades are some 90 MB.
+REMEMBERED_MINUTES = 10
+# Each DataFrame of the memory also holds trades that a later one has replaced.
+MOST_PARTS_OF_A_MINUTE = 8
 TRADE_COLUMNS = contract("silver.trades").column_names
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
@@ -68,13 +71,29 @@ class WindowMemory:
         known = _gather(self._bars_by_minute, minutes, minute_of(start))
         bars = keep(known.where(~_is_one_of(start, seconds)).union(bars_1s(trades)).coalesce(1))
         self._trades_by_second |= dict.fromkeys(seconds, trades)
-        self._keep_bars(minutes, bars)
+        self._bars_by_minute |= dict.fromkeys(minutes, bars)
+        for minute in sorted(minutes):
+            self._bars_by_minute.move_to_end(minute)
         return bars
+
+    def settle(self) -> None:
+        """Forget the minutes beyond the capacity; put together the parts of those that rest."""
+        while len(self._bars_by_minute) > self._capacity:
+            forgotten, _ = self._bars_by_minute.popitem(last=False)
+            for second in seconds_of([forgotten]):
+                del self._trades_by_second[second]
+        *resting, _ = self._bars_by_minute
+        for minute in resting:
+            seconds = seconds_of([minute])
+            parts = {id(self._trades_by_second[second]) for second in seconds}
+            if len(parts) > MOST_PARTS_OF_A_MINUTE:
+                whole = keep(self.trades(seconds).coalesce(1))
+                self._trades_by_second |= dict.fromkeys(seconds, whole)
 
     def _load(self, minutes: Collection[datetime]) -> None:
         trades = keep(self._read(minutes))
         self._trades_by_second |= dict.fromkeys(seconds_of(minutes), trades)
-        self._keep_bars(minutes, keep(bars_1s(trades)))
+        self._bars_by_minute |= dict.fromkeys(minutes, keep(bars_1s(trades)))
 
     def _read(self, minutes: Collection[datetime]) -> DataFrame:
         """Read minutes from the tables: own rows first, since rows move from speed to batch."""
@@ -85,15 +104,6 @@ class WindowMemory:
             for table in ("trades_rt", "trades")
         )
         return resolve(keep(own).union(batch)).select(*TRADE_COLUMNS)
-
-    def _keep_bars(self, minutes: Iterable[datetime], bars: DataFrame) -> None:
-        for minute in minutes:
-            self._bars_by_minute[minute] = bars
-            self._bars_by_minute.move_to_end(minute)
-        while len(self._bars_by_minute) > self._capacity:
-            oldest, _ = self._bars_by_minute.popitem(last=False)
-            for second in seconds_of([oldest]):
-                del self._trades_by_second[second]
 
 
 def minutes_of(seconds: Iterable[datetime]) -> set[datetime]:

@@ -22,7 +22,7 @@ from demo.oracle import History, WindowKey, compare
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from serving.engine import SqlEngine
-from speed.memory import WindowMemory
+from speed.memory import MOST_PARTS_OF_A_MINUTE, REMEMBERED_MINUTES, WindowMemory
 
 pytestmark = pytest.mark.integration
 
@@ -163,6 +163,26 @@ def late_event_history(lake: SmallLake) -> Iterator[str]:
 def test_a_late_event_a_restart_and_an_old_interval(lake: SmallLake) -> None:
     for _ in late_event_history(lake):
         assert_exact(lake)
+
+
+def test_the_speed_layer_remembers_what_it_puts_together_and_reads_what_it_forgot(
+    lake: SmallLake,
+) -> None:
+    first = BEFORE.replace(second=0) - timedelta(minutes=2 * REMEMBERED_MINUTES)
+    for number in range(2 * REMEMBERED_MINUTES):
+        lake.produce(trade(number, event_time=first + timedelta(minutes=number)))
+    lake.stream()
+    assert_exact(lake)
+    # The first minute is forgotten by now. It comes back in more parts than a minute may have.
+    for second in range(MOST_PARTS_OF_A_MINUTE + 1):
+        lake.produce(trade(100 + second, event_time=first + timedelta(seconds=second)))
+        lake.stream()
+    lake.produce(trade(200, event_time=BEFORE))
+    lake.stream()
+    lake.produce(trade(101, event_type="CANCEL", event_time=first + timedelta(seconds=1)))
+    lake.produce(trade(0, event_type="CANCEL", event_time=first))
+    lake.stream()
+    assert_exact(lake)
 
 
 def speed_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
