@@ -33,8 +33,8 @@ setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; t
 demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
-test: unit ## Run the tests, with real Kafka, Spark and Iceberg
-	@$(BIN)/pytest -m "not chaos and not bench" tests/integration
+test: setup ## Run the tests, with real Kafka, Spark and Iceberg
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench"
 
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest $(IN_PARALLEL) tests/unit
