@@ -71,6 +71,7 @@ class SpeedLayer:
         if not touched:
             return
         seconds = {row.second for row in touched}
+        seconds |= self._memory.seconds_spoken_of(news, seconds)
         known = self._memory.trades(seconds)
         trades = keep(resolve(known.select(*OBSERVED_COLUMNS).union(news)).select(*TRADE_COLUMNS))
         bars = bars_1m(self._memory.remember(seconds, trades))

@@ -49,11 +49,39 @@ class WindowMemory:
         self._trades_by_second: dict[datetime, DataFrame] = {}
         self._bars_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
 
-    def trades(self, seconds: Collection[datetime]) -> DataFrame:
-        """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`."""
+    def seconds_spoken_of(self, news: DataFrame, seconds: Collection[datetime]) -> set[datetime]:
+        """Return the seconds that hold trades which news speak of under another time.
+
+        A trade is the same within its minute: of two reports whose times differ the first counts.
+
+        Args:
+            news: Materialised observations.
+            seconds: The seconds of their event times.
+        """
         minutes = minutes_of(seconds)
         if forgotten := minutes - self._bars_by_minute.keys():
             self._load(forgotten)
+        others = set(seconds_of(minutes)) - set(seconds)
+        if not others:
+            return set()
+        time = F.col("event_time")
+        key = ["venue", "symbol", "trade_id", "minute"]
+        spoken_of = news.withColumn("minute", minute_of(time)).select(*key)
+        found = (
+            _gather(self._trades_by_second, others, second_of(time))
+            .withColumns({"minute": minute_of(time), "second": second_of(time)})
+            .join(F.broadcast(spoken_of), key, "left_semi")
+            .select("second")
+            .distinct()
+        )
+        return {row.second for row in found.collect()}
+
+    def trades(self, seconds: Collection[datetime]) -> DataFrame:
+        """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`.
+
+        Args:
+            seconds: Seconds of minutes that are remembered.
+        """
         return _gather(self._trades_by_second, seconds, second_of(F.col("event_time")))
 
     def remember(self, seconds: Collection[datetime], trades: DataFrame) -> DataFrame:

@@ -7,6 +7,7 @@ row states, and no layer may know more of a key than the view shows.
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -183,6 +184,21 @@ def test_the_speed_layer_remembers_what_it_puts_together_and_reads_what_it_forgo
     lake.produce(trade(0, event_type="CANCEL", event_time=first))
     lake.stream()
     assert_exact(lake)
+
+
+def test_of_two_reports_of_a_trade_with_other_times_the_first_counts(lake: SmallLake) -> None:
+    later = BEFORE + timedelta(seconds=9)
+    for event_time, price in ((BEFORE, 7), (later, 8)):
+        lake.produce(trade(1, event_time=event_time, price=Decimal(price)))
+        lake.stream()
+        assert_exact(lake)
+    engine = SqlEngine(lake.catalog)
+    (row,) = engine.query("SELECT event_time, price FROM serving.trades").to_pylist()
+    assert (row["event_time"], row["price"]) == (BEFORE, Decimal(7))
+    lake.produce(trade(1, event_type="CANCEL", event_time=later))
+    lake.stream()
+    assert_exact(lake)
+    assert not engine.query("SELECT * FROM serving.trades").num_rows
 
 
 def speed_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
