@@ -50,9 +50,11 @@ class WindowMemory:
         self._bars_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
 
     def seconds_spoken_of(self, news: DataFrame, seconds: Collection[datetime]) -> set[datetime]:
-        """Return the seconds that hold trades which news speak of under another time.
+        """Return the seconds that may hold trades which news speak of under another time.
 
         A trade is the same within its minute: of two reports whose times differ the first counts.
+        Venues number their trades as they happen, so the range of a second's trade ids tells nearly
+        always that none of them is meant; a second too many costs time and changes nothing.
 
         Args:
             news: Materialised observations.
@@ -61,20 +63,19 @@ class WindowMemory:
         minutes = minutes_of(seconds)
         if forgotten := minutes - self._bars_by_minute.keys():
             self._load(forgotten)
-        others = set(seconds_of(minutes)) - set(seconds)
-        if not others:
-            return set()
-        time = F.col("event_time")
-        key = ["venue", "symbol", "trade_id", "minute"]
-        spoken_of = news.withColumn("minute", minute_of(time)).select(*key)
+        key = ["venue", "symbol", "minute"]
+        start, trade_id = F.col("window_start"), F.col("trade_id")
+        spoken_of = news.select("*", minute_of(F.col("event_time")).alias("minute"))
         found = (
-            _gather(self._trades_by_second, others, second_of(time))
-            .withColumns({"minute": minute_of(time), "second": second_of(time)})
-            .join(F.broadcast(spoken_of), key, "left_semi")
-            .select("second")
+            _gather(self._bars_by_minute, minutes, minute_of(start))
+            .where(~_is_one_of(start, seconds))
+            .withColumn("minute", minute_of(start))
+            .join(F.broadcast(spoken_of.select(*key, "trade_id")), key)
+            .where(trade_id.between(F.col("lowest_trade_id"), F.col("highest_trade_id")))
+            .select("window_start")
             .distinct()
         )
-        return {row.second for row in found.collect()}
+        return {row.window_start for row in found.collect()}
 
     def trades(self, seconds: Collection[datetime]) -> DataFrame:
         """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`.
@@ -97,7 +98,7 @@ class WindowMemory:
         minutes = minutes_of(seconds)
         start = F.col("window_start")
         known = _gather(self._bars_by_minute, minutes, minute_of(start))
-        bars = keep(known.where(~_is_one_of(start, seconds)).union(bars_1s(trades)).coalesce(1))
+        bars = keep(known.where(~_is_one_of(start, seconds)).union(_summary(trades)).coalesce(1))
         self._trades_by_second |= dict.fromkeys(seconds, trades)
         self._bars_by_minute |= dict.fromkeys(minutes, bars)
         for minute in sorted(minutes):
@@ -121,7 +122,7 @@ class WindowMemory:
     def _load(self, minutes: Collection[datetime]) -> None:
         trades = keep(self._read(minutes))
         self._trades_by_second |= dict.fromkeys(seconds_of(minutes), trades)
-        self._bars_by_minute |= dict.fromkeys(minutes, keep(bars_1s(trades)))
+        self._bars_by_minute |= dict.fromkeys(minutes, keep(_summary(trades)))
 
     def _read(self, minutes: Collection[datetime]) -> DataFrame:
         """Read minutes from the tables: own rows first, since rows move from speed to batch."""
@@ -142,6 +143,12 @@ def minutes_of(seconds: Iterable[datetime]) -> set[datetime]:
 def seconds_of(minutes: Iterable[datetime]) -> list[datetime]:
     """Return all seconds of some minutes."""
     return [minute + number * SECOND for minute in minutes for number in range(MINUTE // SECOND)]
+
+
+def _summary(trades: DataFrame) -> DataFrame:
+    """Summarise trades by second, and tell between which ids they are."""
+    lowest, highest = F.min("trade_id"), F.max("trade_id")
+    return bars_1s(trades, lowest.alias("lowest_trade_id"), highest.alias("highest_trade_id"))
 
 
 def _gather(

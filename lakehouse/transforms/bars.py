@@ -11,7 +11,7 @@ _MONEY = "decimal(38,16)"
 _VOLUME = "decimal(38,8)"
 
 
-def bars_1s(trades: DataFrame) -> DataFrame:
+def bars_1s(trades: DataFrame, *more: Column) -> DataFrame:
     """Summarise trades by second of their event time: what every coarser bar is made of.
 
     Open and close are the first and last trade by event time, then by trade id. A second all of
@@ -20,6 +20,7 @@ def bars_1s(trades: DataFrame) -> DataFrame:
 
     Args:
         trades: Resolved trades (`lakehouse.transforms.trades.resolve`), one row per trade.
+        more: Further aggregates of a second's trades, named; coarser bars don't have them.
 
     Returns:
         Grain: (venue, symbol, window_start). Prices and ``vwap`` in quote currency per base unit,
@@ -52,6 +53,7 @@ def bars_1s(trades: DataFrame) -> DataFrame:
         F.max(of_live("event_time")).alias("last_trade_at"),
         F.max("log_partition").alias("log_partition"),
         F.max("last_offset").alias("last_offset"),
+        *more,
     )
     return _with_vwap(bars)
 

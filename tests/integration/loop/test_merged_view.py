@@ -29,13 +29,10 @@ pytestmark = pytest.mark.integration
 
 # The minute after an hour and a day have turned.
 AFTER = datetime(2024, 8, 9, 0, 0, 10, tzinfo=UTC)
+# The most that any layer has seen of a key.
 POSITIONS = """
-    SELECT venue, symbol, window_start, max(last_offset) AS position
-    FROM (
-        SELECT venue, symbol, window_start, last_offset FROM gold.bars_1m
-        UNION ALL
-        SELECT venue, symbol, window_start, last_offset FROM gold.bars_1m_rt
-    ) AS layers
+    SELECT venue, symbol, {key}, max(last_offset) AS position
+    FROM (SELECT * FROM {table} UNION ALL BY NAME SELECT * FROM {table}_rt) AS layers
     GROUP BY ALL
 """
 
@@ -46,21 +43,32 @@ def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
 
 
 def assert_exact(lake: SmallLake) -> None:
-    """Compare the merged minutes with the oracle, each as of the position that it states."""
+    """Compare merged minutes and trades with the oracle, each as of the position that it states."""
     engine = SqlEngine(lake.catalog)
     history = History(lake.events())
-    expected = {}
-    for row in engine.query(POSITIONS).to_pylist():
-        key = WindowKey(row["venue"], row["symbol"], row["window_start"])
-        bar = history.bar(key, as_of=row["position"])
+    bars, trades = {}, {}
+    for row in engine.query(POSITIONS.format(table="gold.bars_1m", key="window_start")).to_pylist():
+        window = WindowKey(row["venue"], row["symbol"], row["window_start"])
+        bar = history.bar(window, as_of=row["position"])
         if bar is not None and bar.trade_count:
-            expected[key] = bar
-    actual = engine.query("SELECT * FROM serving.bars_1m").to_pylist()
-    verdict = compare(
-        expected, actual, key=("venue", "symbol", "window_start"), ignore=("log_partition",)
-    )
+            bars[window] = bar
+    for row in engine.query(
+        POSITIONS.format(
+            table="silver.trades", key="trade_id, date_trunc('minute', event_time) AS minute"
+        )
+    ).to_pylist():
+        window = WindowKey(row["venue"], row["symbol"], row["minute"])
+        for known in history.trades(window, as_of=row["position"]):
+            if known.trade_id == row["trade_id"] and known.counts:
+                trades[window, known.trade_id] = known
+    for view, key, expected in (
+        ("bars_1m", ("venue", "symbol", "window_start"), bars),
+        ("trades", ("venue", "symbol", "trade_id", "event_time"), trades),
+    ):
+        actual = engine.query(f"SELECT * FROM serving.{view}").to_pylist()
+        verdict = compare(expected, actual, key=key, ignore=("log_partition",))
+        assert verdict.equal, f"serving.{view}: {verdict}"
     engine.close()
-    assert verdict.equal, str(verdict)
 
 
 def drain(lake: SmallLake) -> None:
@@ -122,7 +130,7 @@ def take(lake: SmallLake, step: tuple[str, Any], landed: list[Any], published: l
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=st.lists(steps, min_size=6, max_size=10))
-def test_the_view_is_exact_after_every_step(
+def test_the_view_is_exact_after_every_step_of_any_history(
     spark: SparkSession, spark_settings: Settings, history: list[tuple[str, Any]]
 ) -> None:
     lake = SmallLake(spark, load_catalog(spark_settings), spark_settings)
@@ -161,8 +169,25 @@ def late_event_history(lake: SmallLake) -> Iterator[str]:
     yield "an old interval has run again"
 
 
-def test_a_late_event_a_restart_and_an_old_interval(lake: SmallLake) -> None:
-    for _ in late_event_history(lake):
+def other_times_history(lake: SmallLake) -> Iterator[str]:
+    """A history of a trade whose reports disagree about its second; yields after each step."""
+    later = BEFORE + timedelta(seconds=9)
+    lake.produce(trade(1, event_time=BEFORE, price=Decimal(7)))
+    lake.stream()
+    yield "a first report"
+    lake.produce(trade(1, event_time=later, price=Decimal(8)))
+    lake.stream()
+    yield "a second report with another time counts nothing"
+    lake.produce(trade(1, event_type="CANCEL", event_time=later))
+    lake.stream()
+    yield "a cancel is heard whichever time it states"
+
+
+@pytest.mark.parametrize("history", [late_event_history, other_times_history])
+def test_the_view_is_exact_after_every_step(
+    lake: SmallLake, history: Callable[[SmallLake], Iterator[str]]
+) -> None:
+    for _ in history(lake):
         assert_exact(lake)
 
 
@@ -186,21 +211,6 @@ def test_the_speed_layer_remembers_what_it_puts_together_and_reads_what_it_forgo
     assert_exact(lake)
 
 
-def test_of_two_reports_of_a_trade_with_other_times_the_first_counts(lake: SmallLake) -> None:
-    later = BEFORE + timedelta(seconds=9)
-    for event_time, price in ((BEFORE, 7), (later, 8)):
-        lake.produce(trade(1, event_time=event_time, price=Decimal(price)))
-        lake.stream()
-        assert_exact(lake)
-    engine = SqlEngine(lake.catalog)
-    (row,) = engine.query("SELECT event_time, price FROM serving.trades").to_pylist()
-    assert (row["event_time"], row["price"]) == (BEFORE, Decimal(7))
-    lake.produce(trade(1, event_type="CANCEL", event_time=later))
-    lake.stream()
-    assert_exact(lake)
-    assert not engine.query("SELECT * FROM serving.trades").num_rows
-
-
 def speed_always_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = serving.views._text
 
@@ -220,6 +230,16 @@ def partial_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WindowMemory, "_read", lambda self, minutes: read(self, minutes).limit(0))
 
 
+def other_times_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds_spoken_of = WindowMemory.seconds_spoken_of
+
+    def none_of_them(*of: Any) -> set[datetime]:
+        seconds_spoken_of(*of)
+        return set()
+
+    monkeypatch.setattr(WindowMemory, "seconds_spoken_of", none_of_them)
+
+
 def late_event_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     rows_of_hours = batch.job.rows_of_hours
 
@@ -233,16 +253,25 @@ def late_event_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch.steps.rows_of_hours", only_of_this_run)
 
 
-@pytest.mark.parametrize("mutate", [speed_always_wins, partial_windows, late_event_forgotten])
+@pytest.mark.parametrize(
+    ("mutate", "history"),
+    [
+        (speed_always_wins, late_event_history),
+        (partial_windows, late_event_history),
+        (late_event_forgotten, late_event_history),
+        (other_times_not_looked_for, other_times_history),
+    ],
+)
 def test_the_check_fails_when_the_rule_is_broken(
     lake: SmallLake,
     monkeypatch: pytest.MonkeyPatch,
     mutate: Callable[[pytest.MonkeyPatch], None],
+    history: Callable[[SmallLake], Iterator[str]],
 ) -> None:
     mutate(monkeypatch)
     try:
         with pytest.raises(AssertionError, match="DIFFERENT"):  # noqa: PT012
-            for _ in late_event_history(lake):
+            for _ in history(lake):
                 assert_exact(lake)
     finally:
         monkeypatch.undo()
