@@ -59,6 +59,9 @@ def spark(spark_settings: Settings) -> Iterator["SparkSession"]:
     small = {
         "spark.sql.shuffle.partitions": "1",
         "spark.sql.adaptive.enabled": "false",
+        # Generated code is what the demo, the command line's tests and chaos run on.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.driver.extraJavaOptions": f"{options} {QUICK_START}",
     }
     session = spark_session(spark_settings, "tests", **small)
