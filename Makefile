@@ -37,7 +37,7 @@ test: setup ## Run the tests, with real Kafka, Spark and Iceberg
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench"
 
 unit: setup ## Run the tests that need no service (under a minute)
-	@$(BIN)/pytest $(IN_PARALLEL) tests/unit
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
 
 lint: $(ENVIRONMENT) ## Check style, types and the imports between rooms
 	@$(BIN)/ruff check .

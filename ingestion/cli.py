@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from ingestion.adapters import VENUES, Venue, venue_named
-from ingestion.encoding import trade_encoder
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.load import LoadCounts, send_load
@@ -24,6 +23,7 @@ from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.synth import LoadProfile, synthetic_events
 from lakehouse.settings import get_settings
 from schemas.registry import ContractRegistry
+from schemas.wire import EventCodec
 
 app = typer.Typer()
 # The lander's verbs stand beside the producers'.
@@ -218,7 +218,7 @@ def _producer() -> EventProducer:
     settings = get_settings()
     return EventProducer.connect(
         settings.bootstrap_servers,
-        trade_encoder(ContractRegistry()),
+        EventCodec(ContractRegistry(), settings.max_payload_bytes).encode,
         max_payload_bytes=settings.max_payload_bytes,
     )
 

@@ -26,7 +26,12 @@ class TimestampMicros:
     """``timestamp-micros``: a ``datetime`` with a zone as microseconds since 1970, UTC."""
 
     def to_avro(self, value: Any) -> int:
-        """Return microseconds since 1970; raises TypeError for a time without a zone."""
+        """Return microseconds since 1970; raises TypeError for a time without a zone.
+
+        A whole number is such microseconds already, as for any Avro writer.
+        """
+        if type(value) is int:
+            return value
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise TypeError(f"{value!r} is not a datetime with a time zone")
         return (value - EPOCH) // MICROSECOND

@@ -100,8 +100,8 @@ class EventCodec:
         """Return the payload of an event.
 
         Args:
-            event: Values by field name: ``datetime`` with a zone for timestamps, ``Decimal`` for
-                decimals. Fields with a default may be left out.
+            event: Values by field name: ``datetime`` with a zone or microseconds since 1970 for
+                timestamps, ``Decimal`` for decimals. Fields with a default may be left out.
 
         Raises:
             UnencodableError: A value is missing, of the wrong type or does not fit; or the event

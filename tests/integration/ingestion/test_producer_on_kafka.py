@@ -21,7 +21,6 @@ from confluent_kafka.admin import AdminClient
 from websockets.asyncio.server import ServerConnection, serve
 
 from ingestion.adapters import venue_of_file
-from ingestion.encoding import trade_encoder
 from ingestion.producer import BrokerUnavailableError, EventProducer
 from ingestion.replay import adapters_for, replay
 from lakehouse.broker import (
@@ -290,7 +289,7 @@ def test_live_feed_ends_politely(
 
 
 def test_absent_broker_and_absent_topic_are_named(home: Settings) -> None:
-    encode = trade_encoder(ContractRegistry())
+    encode = EventCodec(ContractRegistry(), 1).encode
     with pytest.raises(BrokerUnavailableError, match="no Kafka broker answers at 127"):
         EventProducer.connect("127.0.0.1:1", encode, max_payload_bytes=1, timeout_seconds=1)
     admin = AdminClient({"bootstrap.servers": home.bootstrap_servers})
@@ -310,7 +309,9 @@ def test_broker_that_goes_away_for_a_while_loses_and_doubles_nothing(
     assert broker is not None
     path = SAMPLE[0]
     producer = EventProducer.connect(
-        home.bootstrap_servers, trade_encoder(ContractRegistry()), max_payload_bytes=1_000_000
+        home.bootstrap_servers,
+        EventCodec(ContractRegistry(), 1_000_000).encode,
+        max_payload_bytes=1_000_000,
     )
     paused = threading.Timer(1.0, os.kill, (broker.pid, signal.SIGCONT))
     with producer:

@@ -188,10 +188,12 @@ class World:
 
     def speed(self, state: State) -> Iterator[State]:
         """Restart, lose the checkpoint, start from where batch is, or process a micro-batch."""
-        restarted = state._replace(memory=UNKNOWN, read=UNKNOWN)
-        yield restarted
-        yield restarted._replace(done=0)
-        yield restarted._replace(done=max(state.done, state.published))
+        restarted = state
+        if state.memory != UNKNOWN or state.read != UNKNOWN:
+            restarted = state._replace(memory=UNKNOWN, read=UNKNOWN)
+            yield restarted
+        for done in {0, max(state.done, state.published)} - {state.done}:
+            yield restarted._replace(done=done)
         if state.memory != UNKNOWN:
             yield from self._micro_batches(state, state.memory)
             return
@@ -213,14 +215,15 @@ class World:
             touched = sum(trade for trade in self.shape.trades if trade & events)
             row = self.rules.write(Row(knows, top(knows)), state.rt, self.vanished)
             newest = row if events and row.offset >= state.rt.offset else state.rt
-            silver = state._replace(own=(state.own & ~touched) | (knows & touched), memory=UNKNOWN)
-            gold = silver._replace(rt=newest)
+            own = (state.own & ~touched) | (knows & touched)
             if self.torn_commits:
+                silver = state._replace(own=own, memory=UNKNOWN)
+                gold = silver._replace(rt=newest)
                 yield silver
                 yield gold
                 yield gold._replace(done=end, memory=knows)
             else:
-                yield gold._replace(done=end)
+                yield state._replace(own=own, rt=newest, done=end, memory=UNKNOWN)
 
     def reconcile(self, state: State) -> State:
         """Prune what may be pruned in both speed tables; remember what batch covers now."""

@@ -106,7 +106,8 @@ def test_fields_with_a_default_may_be_left_out() -> None:
         ({"price": Decimal("Infinity")}, "price"),
         ({"quantity": 1.5}, "quantity"),
         ({"event_time": datetime(2024, 1, 1)}, "event_time"),  # noqa: DTZ001
-        ({"event_time": 1_700_000_000_000_000}, "event_time"),
+        ({"event_time": 2**63}, "event_time"),
+        ({"event_time": True}, "event_time"),
         ({"event_time": None}, "event_time"),
         ({"venue": None}, "venue"),
         ({"venue": "\ud800"}, "surrogates"),
@@ -118,6 +119,11 @@ def test_fields_with_a_default_may_be_left_out() -> None:
 def test_an_event_that_does_not_fit_is_refused_by_field(change: dict[str, Any], named: str) -> None:
     with pytest.raises(UnencodableError, match=named):
         CODEC.encode({**TRADE, **change})
+
+
+def test_a_time_may_be_given_in_microseconds() -> None:
+    times = {name: micros(TRADE[name]) for name in ("event_time", "received_at")}
+    assert CODEC.encode(TRADE | times) == CODEC.encode(TRADE)
 
 
 def test_a_missing_field_is_named() -> None:
