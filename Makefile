@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# What is compiled is kept, also where a machine's default is not to: each command starts sooner.
+unexport PYTHONDONTWRITEBYTECODE
 
 CACHE := $(or $(LAKEHOUSE_CACHE),$(HOME)/.cache/lakehouse)
 BIN := .venv/bin
@@ -66,7 +68,7 @@ $(ENVIRONMENT): pyproject.toml $(LOCKS) | $(UV)
 	@echo "making .venv (PySpark alone is 400 MB; later runs need no network)"
 	@python=$$($(find_python)); $(UV) venv --quiet --allow-existing --python "$$python" .venv
 	@$(UV) pip install --python $(BIN)/python --require-hashes --quiet -r requirements/build.txt
-	@$(UV) pip sync --python $(BIN)/python --require-hashes --no-build-isolation \
+	@$(UV) pip sync --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode \
 		requirements/embedded.txt
 	@$(UV) pip install --python $(BIN)/python --offline --no-deps --no-build-isolation \
 		--quiet --editable .
