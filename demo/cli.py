@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,13 +71,14 @@ def summary(settings: Settings, outcome: "Outcome") -> dict[str, Any]:
         "seconds": outcome.seconds,
         "verdict_midway": _verdict(outcome.midway) if outcome.midway else None,
         "verdicts": {view: _verdict(verdict) for view, verdict in outcome.final.items()},
-        "provisional_bars": outcome.provisional_bars,
+        "bars": outcome.bars,
         "freshness": outcome.freshness,
         "batch": outcome.batch,
-        "reconciliations": outcome.reconciliations,
-        "interval": [moment.isoformat() for moment in outcome.interval or ()],
+        "reconciliation": outcome.reconciliation,
+        "confirmed": [moment.isoformat() for moment in outcome.confirmed or ()],
+        "rest": [moment.isoformat() for moment in outcome.rest or ()],
         "home": str(settings.home),
-        "pictures": [str(path) for path in outcome.pictures],
+        "picture": str(outcome.picture),
     }
 
 
@@ -110,8 +110,7 @@ def _say_farewell(
     )
     say()
     say(f"[bold]{outcome.events:,} trades in {outcome.seconds:.0f} s.[/] The lake: {settings.home}")
-    for path in outcome.pictures:
-        say(f"picture: {path}")
+    say(f"picture: {outcome.picture}")
     say()
     say("[bold]Try next[/]")
     for command, purpose in _next_commands(outcome, keep_running=keep_running):
@@ -121,20 +120,25 @@ def _say_farewell(
 def _next_commands(outcome: "Outcome", *, keep_running: bool) -> list[tuple[str, str]]:
     """Return commands worth trying, as they can be typed here, and what each does."""
     me = _command()
-    first, last = outcome.interval or (datetime.now(UTC), datetime.now(UTC))
-    # Whole seconds within the interval are easier to type, and batch has published them too.
-    start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (first + timedelta(seconds=1), last))
+    the_rest = []
+    if outcome.rest:
+        start, end = (f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for moment in outcome.rest)
+        the_rest = [
+            (f"{me} batch --start {start} --end {end}", "let batch confirm the rest"),
+            (f"{me} reconcile --start {start} --end {end}",
+             "compare again, and prune what was found covered the first time"),
+        ]  # fmt: skip
     query = "SELECT symbol, window_start, close, vwap, status FROM serving.bars_1m ORDER BY 1, 2"
     start_again = (
         [] if keep_running else [(f"{me} up", "start broker, lander and speed layer again")]
     )
     return [
         (f'{me} sql "{query}"', "the merged view, in SQL"),
+        *the_rest,
         *start_again,
         (f"{me} status", "what runs, and whether it is well"),
         (f"{me} synth --seconds 20 --late 0.05 --corrections 0.02 --cancels 0.02",
          "a market with late trades, corrections and cancels"),
-        (f"{me} reconcile --start {start} --end {end}", "compare the layers once more"),
         (f"{me} down", "stop what runs; the lake stays"),
     ]  # fmt: skip
 

@@ -15,7 +15,6 @@ from demo.oracle import LoggedEvent
 from lakehouse.errors import LakehouseError
 
 REQUEST_SECONDS = 10.0
-MESSAGES_PER_READ = 10_000
 # Confluent's framing: a zero byte and the four bytes of the schema's id.
 FRAMING_BYTES = 5
 
@@ -41,6 +40,7 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
 
     Raises:
         confluent_kafka.KafkaException: The broker does not answer.
+        LogMismatchError: It does not hand out what it says it holds.
     """
     consumer = Consumer(
         {
@@ -65,16 +65,22 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
                 left[partition] = high
         consumer.assign(starts)
         while left:
-            for message in consumer.consume(MESSAGES_PER_READ, timeout=REQUEST_SECONDS):
-                if (error := message.error()) is not None:
-                    raise KafkaException(error)
-                partition, offset, payload = message.partition(), message.offset(), message.value()
-                if partition not in left or offset is None or payload is None:
-                    continue
-                timestamp = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-                yield LogMessage(partition, offset, timestamp, payload)
-                if offset + 1 >= left[partition]:
-                    del left[partition]
+            # One by one: asked for many, the client waits for the last of them.
+            message = consumer.poll(REQUEST_SECONDS)
+            if message is None:
+                raise LogMismatchError(
+                    f"{topic} at {bootstrap_servers} has messages before {left} (offsets by "
+                    f"partition), but none came within {REQUEST_SECONDS:.0f} s"
+                )
+            if (error := message.error()) is not None:
+                raise KafkaException(error)
+            partition, offset, payload = message.partition(), message.offset(), message.value()
+            if partition not in left or offset is None or payload is None:
+                continue
+            timestamp = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+            yield LogMessage(partition, offset, timestamp, payload)
+            if offset + 1 >= left[partition]:
+                del left[partition]
     finally:
         consumer.close()
 

@@ -36,6 +36,9 @@ STEP_DEADLINE_SECONDS = 600.0
 AROUND_THE_HOUR = timedelta(minutes=3)
 
 
+Span = tuple[datetime, datetime]
+
+
 class DemoStuckError(LakehouseError):
     """A step of the demo did not come to its end."""
 
@@ -46,26 +49,28 @@ class Outcome:
 
     Attributes:
         events: Trades that were replayed.
-        interval: Ingestion time from before the first to after the last of them.
+        confirmed: The interval of ingestion time that batch ran over and reconciliation compared.
+        rest: The one after it, which is left to the speed layer.
         midway: The verdict on the minute bars while the replay went on.
         final: The verdict on each view at the end.
-        provisional_bars: Merged minute bars that batch has not confirmed at the end.
+        bars: How many merged minute bars are of which status at the end.
         freshness: What was measured, by name.
-        batch: What each batch run reported.
-        reconciliations: What each reconciliation reported, a row for each table.
-        pictures: The candlestick pictures.
+        batch: What the batch run reported.
+        reconciliation: What the reconciliation reported, a row for each table.
+        picture: The candlesticks.
         seconds: From the first step to the last.
     """
 
     events: int = 0
-    interval: tuple[datetime, datetime] | None = None
+    confirmed: Span | None = None
+    rest: Span | None = None
     midway: Verdict | None = None
     final: Mapping[str, Verdict] = field(default_factory=dict)
-    provisional_bars: int | None = None
+    bars: Mapping[str, int] = field(default_factory=dict)
     freshness: dict[str, Any] = field(default_factory=dict)
-    batch: list[dict[str, Any]] = field(default_factory=list)
-    reconciliations: list[list[dict[str, Any]]] = field(default_factory=list)
-    pictures: list[Path] = field(default_factory=list)
+    batch: dict[str, Any] = field(default_factory=dict)
+    reconciliation: list[dict[str, Any]] = field(default_factory=list)
+    picture: Path | None = None
     seconds: float = 0.0
 
     @property
@@ -144,13 +149,15 @@ class Tour:
             with Verb(self._settings, *self._replay_words()) as replay:
                 middle = self._first_hour(watch, replay, recorded, start)
                 self._judge_midway(judge, watch)
-                midway_bars = read_bars(engine)
                 self._end_of_replay(watch, replay)
             self._outcome.freshness = _freshness(probe)
-            end = self._the_rest(watch, middle)
-        self._outcome.interval = start, end
+            self._outcome.confirmed, self._outcome.rest = (
+                (start, middle),
+                (middle, watch.landed_through()),
+            )
+            self._show_all(watch.seen())
         self._judge_at_the_end(judge)
-        self._draw({"midway": midway_bars, "final": read_bars(engine)})
+        self._draw(read_bars(engine))
         engine.close()
 
     def _replay_words(self) -> Sequence[str]:
@@ -192,20 +199,14 @@ class Tour:
                 lambda seen: seen.produced == seen.landed and seen.unseen == 0 and watch.settled()
             )
 
-    def _the_rest(self, watch: "_Watch", middle: datetime) -> datetime:
-        end = watch.landed_through()
-        self._batch(watch, middle, end)
-        # It prunes what the first one has found covered, never what has just been published.
-        self._reconcile(watch, middle, end)
-        seen = watch.seen()
-        self._outcome.provisional_bars = seen.layers.bars.get(PROVISIONAL, 0)
+    def _show_all(self, seen: Observation) -> None:
+        self._outcome.bars = seen.layers.bars
         self._screen.note("", legend(), grid(seen.bars), "")
-        return end
 
     def _batch(self, watch: "_Watch", start: datetime, end: datetime) -> None:
         with self._screen.step(f"lakehouse batch, over what was ingested {_span(start, end)}"):
             report = self._run("batch", watch, start, end)
-        self._outcome.batch.append(report)
+        self._outcome.batch = report
         self._screen.note(
             f"  recomputed {len(report['business_hours'])} business hours: {report['trades']:,} "
             f"trades, {report['bars_changed']} bars new or changed"
@@ -214,11 +215,11 @@ class Tour:
     def _reconcile(self, watch: "_Watch", start: datetime, end: datetime) -> None:
         with self._screen.step(f"lakehouse reconcile, over what was ingested {_span(start, end)}"):
             report = self._run("reconcile", watch, start, end)
-        self._outcome.reconciliations.append(report)
+        self._outcome.reconciliation = report
         for row in report:
             self._screen.note(
                 f"  {row['table']}: {row['verdict']}, {row['compared']:,} rows compared, "
-                f"{row['drifted']} drifted, {row['pruned']:,} speed rows pruned"
+                f"{row['drifted']} drifted"
             )
 
     def _run(self, verb: str, watch: "_Watch", start: datetime, end: datetime) -> Any:
@@ -232,12 +233,10 @@ class Tour:
             self._outcome.final = judge.at_the_end()
         self._screen.note("", verdicts(self._outcome.final), "")
 
-    def _draw(self, pictures: Mapping[str, Sequence[Bar]]) -> None:
+    def _draw(self, bars: Sequence[Bar]) -> None:
         with self._screen.step("draw the candlesticks"):
-            for name, bars in pictures.items():
-                path = self._settings.home / PICTURES / f"{name}.png"
-                draw_bars(bars, path, title=f"Merged one-minute bars, {name}")
-                self._outcome.pictures.append(path)
+            self._outcome.picture = self._settings.home / PICTURES / "bars.png"
+            draw_bars(bars, self._outcome.picture, title="Merged one-minute bars")
 
 
 @dataclass

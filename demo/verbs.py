@@ -18,7 +18,8 @@ LAKEHOUSE = (sys.executable, "-m", "lakehouse")
 QUOTED_LINES = 15
 # These drivers live for seconds: the optimising compiler would take as much of the cores as the
 # work itself (a batch run of the sample took 45 CPU seconds with it, 25 without).
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
+# That compiler makes little room for code by itself, and would throw away and compile again.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 # A Spark driver that is asked to stop ends its JVM first.
 STOP_GRACE_SECONDS = 10.0
 

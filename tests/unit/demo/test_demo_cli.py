@@ -21,12 +21,13 @@ FRESH = {"events": 3, "p50_seconds": 1, "p95_seconds": 2, "p99_seconds": 3, "max
 def outcome(midway: Verdict | None = EQUAL, final: Verdict = EQUAL) -> Outcome:
     return Outcome(
         events=43249,
-        interval=(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
+        confirmed=(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
+        rest=(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)),
         midway=midway,
         final={"serving.bars_1m": final, "serving.trades": EQUAL},
-        provisional_bars=0,
+        bars={"RECONCILED": 24, "PROVISIONAL": 24},
         freshness={"warm_up_seconds": 5.0, "all": FRESH, "once_warm": None},
-        pictures=[Path("final.png")],
+        picture=Path("bars.png"),
         seconds=100.0,
     )
 
@@ -49,7 +50,7 @@ def test_equal_everywhere_ends_well(run: Any, capsys: pytest.CaptureFixture[str]
     run(outcome())
     said = capsys.readouterr().out
     assert "43,249 trades in 100 s" in said
-    assert "final.png" in said
+    assert "bars.png" in said
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_equal_everywhere_ends_well(run: Any, capsys: pytest.CaptureFixture[str]
         outcome(final=DIFFERENT),
         outcome(midway=DIFFERENT),
         outcome(midway=None),
-        Outcome(midway=EQUAL, interval=(datetime.now(UTC), datetime.now(UTC))),
+        Outcome(midway=EQUAL),
     ],
     ids=["different at the end", "different midway", "midway not judged", "nothing judged"],
 )
@@ -92,7 +93,7 @@ def test_commands_are_printed_as_they_can_be_typed(
     commands = [command for command, _ in cli._next_commands(outcome(), keep_running=False)]
     assert {command.split()[0] for command in commands} == {".venv/bin/lakehouse"}
     verbs = [command.split()[1] for command in commands]
-    assert verbs == ["sql", "up", "status", "synth", "reconcile", "down"]
+    assert verbs == ["sql", "batch", "reconcile", "up", "status", "synth", "down"]
     monkeypatch.setenv("LAKEHOUSE_HOME", "elsewhere")
     kept = [command for command, _ in cli._next_commands(outcome(), keep_running=True)]
     assert all(command.startswith("LAKEHOUSE_HOME=elsewhere ") for command in kept)
