@@ -23,17 +23,18 @@ class Converter(Protocol):
 
 
 class TimestampMicros:
-    """``timestamp-micros``: a ``datetime`` with a zone as microseconds since 1970, UTC."""
+    """``timestamp-micros``: microseconds since 1970, UTC; given so or as a ``datetime``."""
 
     def to_avro(self, value: Any) -> int:
-        """Return microseconds since 1970; raises TypeError for a time without a zone.
+        """Return microseconds since 1970; a whole number is that already.
 
-        A whole number is such microseconds already, as for any Avro writer.
+        Raises TypeError for a time without a zone, OverflowError outside the years 1 to 9999.
         """
         if type(value) is int:
+            self.from_avro(value)
             return value
         if not isinstance(value, datetime) or value.tzinfo is None:
-            raise TypeError(f"{value!r} is not a datetime with a time zone")
+            raise TypeError(f"{value!r} is neither a datetime with a time zone nor microseconds")
         return (value - EPOCH) // MICROSECOND
 
     def from_avro(self, value: int) -> datetime:

@@ -54,7 +54,7 @@ class WindowMemory:
 
         A trade is the same within its minute: of two reports whose times differ the first counts.
         Venues number their trades as they happen, so the range of a second's trade ids tells nearly
-        always that none of them is meant; a second too many costs time and changes nothing.
+        always that none of them is meant; a second too many costs time and changes no value.
 
         Args:
             news: Materialised observations.
@@ -63,19 +63,17 @@ class WindowMemory:
         minutes = minutes_of(seconds)
         if forgotten := minutes - self._bars_by_minute.keys():
             self._load(forgotten)
-        key = ["venue", "symbol", "minute"]
-        start, trade_id = F.col("window_start"), F.col("trade_id")
-        spoken_of = news.select("*", minute_of(F.col("event_time")).alias("minute"))
-        found = (
-            _gather(self._bars_by_minute, minutes, minute_of(start))
-            .where(~_is_one_of(start, seconds))
-            .withColumn("minute", minute_of(start))
-            .join(F.broadcast(spoken_of.select(*key, "trade_id")), key)
-            .where(trade_id.between(F.col("lowest_trade_id"), F.col("highest_trade_id")))
-            .select("window_start")
-            .distinct()
+        start = F.col("window_start")
+        bars = _gather(self._bars_by_minute, minutes, minute_of(start))
+        others = bars.where(~_is_one_of(start, seconds)).alias("other")
+        is_spoken_of = (
+            (F.col("other.venue") == F.col("new.venue"))
+            & (F.col("other.symbol") == F.col("new.symbol"))
+            & (minute_of(start) == minute_of(F.col("new.event_time")))
+            & F.col("new.trade_id").between(F.col("lowest_trade_id"), F.col("highest_trade_id"))
         )
-        return {row.window_start for row in found.collect()}
+        found = others.join(F.broadcast(news.alias("new")), is_spoken_of, "left_semi")
+        return {row.window_start for row in found.select(start).distinct().collect()}
 
     def trades(self, seconds: Collection[datetime]) -> DataFrame:
         """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # for it, and would throw away and compile again what the next test needs.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
+# A Spark session, and a whole tour of the demo.
+SHARED_FIXTURES = {"spark", "toured"}
+
 
 def pytest_configure() -> None:
     """Heed SIGINT, as a terminal's processes do: one started in the background ignores it.
@@ -27,10 +30,10 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests of the Spark session: a second session would cost more."""
+    """Let one worker run all tests that share what is costly to make."""
     for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("spark"))
+        for fixture in SHARED_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture

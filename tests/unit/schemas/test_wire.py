@@ -2,8 +2,10 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
+import fastavro
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from schemas.wire import HEADER, EventCodec, Reason, UndecodableError, Unencodab
 REGISTRY = ContractRegistry()
 LIMIT = 1_000
 CODEC = EventCodec(REGISTRY, LIMIT)
+LOGICAL = fastavro.parse_schema(json.loads(REGISTRY.schema_for(1)))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TRADE: dict[str, Any] = {
@@ -86,6 +89,13 @@ def test_what_is_encoded_is_decoded_to_the_last_digit(event: Mapping[str, Any]) 
     assert EventCodec(REGISTRY, 10_000).event_time_of(payload) == (1, micros(event["event_time"]))
 
 
+@given(events)
+def test_a_general_avro_reader_gets_back_what_was_encoded(event: dict[str, Any]) -> None:
+    body = BytesIO(CODEC.encode(event)[HEADER.size :])
+    assert fastavro.schemaless_reader(body, LOGICAL, None) == event
+    assert not body.read()
+
+
 def test_the_frame_is_a_zero_byte_and_the_schema_id() -> None:
     assert CODEC.encode(TRADE)[:5] == b"\x00\x00\x00\x00\x01"
 
@@ -107,12 +117,16 @@ def test_fields_with_a_default_may_be_left_out() -> None:
         ({"quantity": 1.5}, "quantity"),
         ({"event_time": datetime(2024, 1, 1)}, "event_time"),  # noqa: DTZ001
         ({"event_time": 2**63}, "event_time"),
+        ({"event_time": 2**62}, "event_time"),
+        ({"event_time": -(2**62)}, "event_time"),
         ({"event_time": True}, "event_time"),
         ({"event_time": None}, "event_time"),
         ({"venue": None}, "venue"),
         ({"venue": "\ud800"}, "surrogates"),
         ({"trade_id": 2**63}, "trade_id"),
         ({"trade_id": "7"}, "trade_id"),
+        ({"trade_id": None}, "trade_id"),
+        ({"symbol": 5}, "symbol"),
         ({"colour": "red"}, "colour"),
     ],
 )

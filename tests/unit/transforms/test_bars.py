@@ -93,12 +93,19 @@ def test_coarser_bars_are_made_of_minutes(
     assert (bar.volume, bar.trade_count, bar.last_offset) == (8, 4, 9)
 
 
-def test_the_average_price_is_rounded_once_half_up(trades: Trades) -> None:
-    # 0.00000007 over 4 is 0.0000000175
-    (bar,) = bars_1m(
-        bars_1s(trades(trade(1, 0, "0.00000002", "3"), trade(2, 1, "0.00000001", "1")))
-    ).collect()
-    assert bar.vwap == Decimal("0.00000002")
+@pytest.mark.parametrize(
+    ("lower", "higher", "average"),
+    [
+        ("1", "1", "0.00000003"),  # 2.5 units: to even it would be 2
+        ("11", "9", "0.00000002"),  # 2.45 units: by way of 2.5 it would be 3
+    ],
+)
+def test_the_average_price_is_rounded_once_half_up(
+    trades: Trades, lower: str, higher: str, average: str
+) -> None:
+    of_both = trades(trade(1, 0, "0.00000002", lower), trade(2, 1, "0.00000003", higher))
+    (bar,) = bars_1m(bars_1s(of_both)).collect()
+    assert bar.vwap == Decimal(average)
 
 
 def test_a_window_without_trades_that_count_is_a_tombstone(trades: Trades) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from trade_log import STORED_PRICE, STORED_SCHEMA, stored_decimal, stored_payload
 
@@ -70,6 +70,21 @@ ODD = [
     stored_payload() + b"left over",
     stored_payload(venue=b"x" * 10_000),
 ]
+
+
+@pytest.fixture(autouse=True)
+def generated_code(spark: SparkSession) -> Iterator[None]:
+    """Read by generated code, as production does; the other tests' small plans are interpreted."""
+    as_in_production = {
+        "spark.sql.codegen.wholeStage": "true",
+        "spark.sql.codegen.factoryMode": "FALLBACK",
+    }
+    before = {name: spark.conf.get(name) for name in as_in_production}
+    for name, value in as_in_production.items():
+        spark.conf.set(name, value)
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, str(value))
 
 
 def systematic() -> Iterator[bytes]:
