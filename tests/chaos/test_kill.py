@@ -31,7 +31,8 @@ from schemas.wire import EventCodec, UndecodableError
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-# At least twenty in all; a lander starts in a second or two, a Spark driver takes ten.
+# Each dies once more at the end, and speed beside every batch: 22 in all, a batch not counted. A
+# lander starts in a second or two, a Spark driver takes ten.
 LANDER_KILLS, SPEED_KILLS, BATCH_KILLS = 14, 4, 2
 # Longer than a commit, a micro-batch and a batch run take once they are under way.
 LANDER_SECONDS, SPEED_SECONDS, BATCH_SECONDS = 3.0, 2.5, 8.0
@@ -261,8 +262,7 @@ def test_killed_at_random_moments(
         assert all(record["pruned"] > 0 for record in records)
         check_accounts(lake, second)
 
-    kills = lander.kills + speed.kills + batch_kills
-    assert kills >= LANDER_KILLS + SPEED_KILLS + BATCH_KILLS >= 20
+    assert lander.kills + speed.kills >= 20
     with capsys.disabled():
         seconds = time.monotonic() - began_at
         print(f"seed {seed}, {seconds:.0f} s")
