@@ -18,7 +18,7 @@ from demo.panels import grid, legend, verdicts
 from demo.screen import Screen
 from demo.signals import uninterrupted
 from demo.topic import Event, TradeName, by_name
-from demo.verbs import Verb
+from demo.verbs import Verb, short_lived
 from lakehouse import operations
 from lakehouse.broker import TRADES_TOPIC
 from lakehouse.catalog import load_catalog
@@ -124,7 +124,12 @@ class Tour:
 
     def _start(self) -> None:
         with self._screen.step("start the broker, the lander and the speed layer"):
-            operations.up(self._settings, operations.PROCESSES, self._screen.tell)
+            operations.up(
+                self._settings,
+                operations.PROCESSES,
+                self._screen.tell,
+                environ={} if self._keep_running else short_lived(),
+            )
 
     def _stop(self) -> None:
         with uninterrupted():

@@ -16,9 +16,9 @@ from lakehouse.settings import Settings
 
 LAKEHOUSE = (sys.executable, "-m", "lakehouse")
 QUOTED_LINES = 15
-# These drivers live for seconds: the optimising compiler would take as much of the cores as the
-# work itself (a batch run of the sample took 45 CPU seconds with it, 25 without).
-# That compiler makes little room for code by itself, and would throw away and compile again.
+# The demo's drivers live for seconds or a minute: the optimising compiler would take as much of the
+# cores as the work itself (a batch run of the sample took 45 CPU seconds with it, 25 without). The
+# quick one makes little room for code unless told to, and throws away what it needs again.
 JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 # A Spark driver that is asked to stop ends its JVM first.
 STOP_GRACE_SECONDS = 10.0
@@ -47,7 +47,7 @@ class Verb:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env=os.environ | _environ(settings),
+                env=os.environ | {"LAKEHOUSE_HOME": str(settings.home)} | short_lived(),
                 start_new_session=True,
             )
 
@@ -107,6 +107,7 @@ class Verb:
         self._process.wait()
 
 
-def _environ(settings: Settings) -> dict[str, str]:
+def short_lived() -> dict[str, str]:
+    """Return the variables of a process whose JVM will not live for long."""
     options = f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {JAVA_OPTIONS}".strip()
-    return {"LAKEHOUSE_HOME": str(settings.home), "JDK_JAVA_OPTIONS": options}
+    return {"JDK_JAVA_OPTIONS": options}

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -46,7 +46,13 @@ class ProcessStatus:
     uptime_seconds: float | None = None
 
 
-def up(settings: Settings, names: Sequence[str], tell: Callable[[str], None]) -> None:
+def up(
+    settings: Settings,
+    names: Sequence[str],
+    tell: Callable[[str], None],
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> None:
     """Start what of ``names`` does not run yet, and return when all of it is healthy.
 
     Whatever goes wrong, Ctrl-C included: what this call started is stopped again.
@@ -55,6 +61,7 @@ def up(settings: Settings, names: Sequence[str], tell: Callable[[str], None]) ->
         settings: The home.
         names: Some of ``PROCESSES``.
         tell: Is told each step, in a few words.
+        environ: Variables of the layers' processes, beside those of this one.
 
     Raises:
         LakehouseError: Something could not be started; nothing that this call started is left.
@@ -75,10 +82,11 @@ def up(settings: Settings, names: Sequence[str], tell: Callable[[str], None]) ->
             tell("making the tables")
             _run_verb(settings, "schemas", "apply")
         records = []
+        variables = _environ(settings) | dict(environ or {})
         for name in layers:
             beat_path(settings.home, name).unlink(missing_ok=True)
             started.append(name)
-            records.append(supervisor.start(name, _verb(name), environ=_environ(settings)))
+            records.append(supervisor.start(name, _verb(name), environ=variables))
         for record in records:
             tell(f"waiting for {record.name}")
             supervisor.wait_until(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # for it, and would throw away and compile again what the next test needs.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
-# A Spark session, and a whole tour of the demo.
-SHARED_FIXTURES = {"spark", "toured"}
+# A Spark session, a whole tour of the demo, a broker.
+SHARED_FIXTURES = {"spark", "toured", "broker"}
 
 
 def pytest_configure() -> None:
