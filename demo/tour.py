@@ -156,10 +156,8 @@ class Tour:
                 self._judge_midway(judge, watch)
                 self._end_of_replay(watch, replay)
             self._outcome.freshness = _freshness(probe)
-            self._outcome.confirmed, self._outcome.rest = (
-                (start, middle),
-                (middle, watch.landed_through()),
-            )
+            self._outcome.confirmed = start, middle
+            self._outcome.rest = middle, watch.landed_through()
             self._show_all(watch.seen())
         self._judge_at_the_end(judge)
         self._draw(read_bars(engine))
