@@ -29,7 +29,7 @@ def batch(start: Start, end: End, as_json: AsJson = False) -> None:
     from lakehouse.spark import spark_session
 
     interval = Interval.parse(start, end)
-    settings = get_settings()
+    settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
     spark = spark_session(settings, "batch")
     try:
@@ -74,7 +74,7 @@ def reconcile(start: Start, end: End, as_json: AsJson = False) -> None:
     from lakehouse.spark import spark_session
 
     interval = Interval.parse(start, end)
-    settings = get_settings()
+    settings = get_settings("batch")
     configure_logging("reconcile", settings.log_level)
     spark = spark_session(settings, "reconcile")
     try:

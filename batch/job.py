@@ -30,6 +30,7 @@ from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from lakehouse.transforms.bars import bars_1h, bars_1m, bars_1s, market_daily
 from lakehouse.transforms.trades import decode, validate
+from schemas.registry import schema_registry
 from schemas.topic_schemas import topic_schemas
 
 KIND = "batch"
@@ -138,7 +139,7 @@ class BatchJob:
 
     def _events(self, records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""
-        schemas = topic_schemas(TOPIC)
+        schemas = topic_schemas(schema_registry(self.settings), TOPIC)
         return validate(
             decode(
                 records,

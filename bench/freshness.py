@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 
 from demo.freshness import FreshnessProbe, merged_positions, polling
-from lakehouse.broker import TRADES_TOPIC
 from lakehouse.catalog import load_catalog
+from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
 from serving.engine import SqlEngine
@@ -65,7 +65,7 @@ def measure(home: Path, rate: int, warm_up: float, seconds: float) -> dict[str, 
         load(rate, warm_up, environ)
         visible = merged_positions(SqlEngine(load_catalog(settings)))
         probe = FreshnessProbe(
-            settings.bootstrap_servers, TRADES_TOPIC, visible, sample_every=SAMPLE_EVERY
+            client_settings(settings), TRADES_TOPIC, visible, sample_every=SAMPLE_EVERY
         )
         before, began = cpu_seconds(home), time.monotonic()
         with probe, polling(probe) as failure:

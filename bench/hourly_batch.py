@@ -29,6 +29,7 @@ from lakehouse.intervals import Interval
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
 from lakehouse.spark import spark_session
+from schemas.registry import ContractRegistry
 from schemas.topic_schemas import topic_schemas
 
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
@@ -58,7 +59,8 @@ def prepare(home: Path, events: int) -> None:
 
 def plain_bars(spark: SparkSession, files: list[str]) -> DataFrame:
     """Compute minute bars as directly as Spark allows."""
-    event = from_avro(F.expr("substring(payload, 6)"), topic_schemas("market.trades").reader)
+    schema = topic_schemas(ContractRegistry(), "market.trades").reader
+    event = from_avro(F.expr("substring(payload, 6)"), schema)
     in_contracts = F.col("quantity_unit") == "CONTRACT"
     worth = F.when(in_contracts, F.col("quantity") * F.col("contract_size")).otherwise(
         F.col("quantity") * F.col("price")

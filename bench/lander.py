@@ -30,8 +30,9 @@ from ingestion.lander.feed import Feed
 from ingestion.lander.lander import QUEUE_KBYTES, Lander
 from ingestion.lander.log import KafkaLog
 from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
-from lakehouse.broker import TRADES_TOPIC, ensure_topics, start_broker, stop_broker
+from lakehouse.broker import PROCESS, start_broker
 from lakehouse.catalog import load_catalog
+from lakehouse.kafka import TRADES_TOPIC, client_settings, ensure_topics
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
 from lakehouse.telemetry import configure_logging
@@ -103,8 +104,9 @@ def _varint(value: int) -> bytes:
 
 def consume_bare(settings: Settings) -> int:
     """Read all events and do nothing with them, not even look at their values."""
-    found = KafkaLog(settings.bootstrap_servers).state(TRADES_TOPIC)
-    feed = Feed(settings.bootstrap_servers, TRADES_TOPIC, found.starts, queue_kbytes=QUEUE_KBYTES)
+    client = client_settings(settings)
+    found = KafkaLog(client).state(TRADES_TOPIC)
+    feed = Feed(client, TRADES_TOPIC, found.starts, queue_kbytes=QUEUE_KBYTES)
     count, wanted = 0, sum(found.ends.values()) - sum(found.starts.values())
     while count < wanted:
         count += len(feed.read(0.1))
@@ -195,7 +197,7 @@ def main() -> None:
             preload(settings, arguments.events)
             figures = run_rounds(settings, arguments.rounds)
         finally:
-            stop_broker(settings, supervisor)
+            supervisor.stop(PROCESS)
     for peer in PEERS:
         print(f"{peer:>7}: {_line(figures['median'][peer])}")  # type: ignore[index]
     ratios = figures["lander_to_bare"]

@@ -24,6 +24,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from lakehouse.kafka import ClientSettings
 from lakehouse.positions import LogPosition
 from serving.engine import SqlEngine
 
@@ -85,7 +86,7 @@ class FreshnessProbe:
     """Measures the freshness of what is sent to a topic from now on.
 
     Args:
-        bootstrap_servers: Where the topic is.
+        client: librdkafka's settings that lead to the topic.
         topic: Its messages are keyed ``venue:symbol``.
         visible: Returns the greatest visible position (encoded) of each key.
         generation: The topic's incarnation, which is part of a position.
@@ -93,13 +94,13 @@ class FreshnessProbe:
         clock: Seconds since the epoch, on the clock that the producer's timestamps are from.
 
     Example:
-        >>> probe = FreshnessProbe(servers, topic, merged_positions(engine))  # doctest: +SKIP
+        >>> probe = FreshnessProbe(client, topic, merged_positions(engine))  # doctest: +SKIP
         >>> with polling(probe): ...  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        client: ClientSettings,
         topic: str,
         visible: Callable[[], Positions],
         *,
@@ -117,7 +118,7 @@ class FreshnessProbe:
         self._seconds: list[float] = []
         self._sent_at: list[float] = []
         self._first_sent_at: float | None = None
-        self._consumer = _consumer(bootstrap_servers)
+        self._consumer = _consumer(client)
         self._starts = _ends(self._consumer, topic)
         self._next = dict(self._starts)
         self._consumer.assign([TopicPartition(topic, p, at) for p, at in self._starts.items()])
@@ -251,10 +252,10 @@ def polling(probe: FreshnessProbe, pause_seconds: float = PAUSE_SECONDS) -> Iter
         thread.join()
 
 
-def _consumer(bootstrap_servers: str) -> Consumer:
+def _consumer(client: ClientSettings) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **client,
             "group.id": "lakehouse-freshness",  # demanded by the client; nothing is stored
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

@@ -15,7 +15,7 @@ from demo.oracle import (
     naive_trades,
 )
 from demo.topic import Event, LogMismatchError, TradeName, logged, read_topic
-from lakehouse.broker import TRADES_TOPIC
+from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.settings import Settings
 from serving.engine import SqlEngine
 
@@ -45,7 +45,7 @@ class Judge:
     def __init__(
         self, settings: Settings, engine: SqlEngine, recorded: Mapping[TradeName, Event]
     ) -> None:
-        self._servers = settings.bootstrap_servers
+        self._client = client_settings(settings)
         self._engine = engine
         self._recorded = recorded
 
@@ -72,7 +72,7 @@ class Judge:
         }
 
     def _log(self) -> list[LoggedEvent]:
-        return list(logged(read_topic(self._servers, TRADES_TOPIC), self._recorded))
+        return list(logged(read_topic(self._client, TRADES_TOPIC), self._recorded))
 
     def _rows(self, view: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._engine.query(f"SELECT * FROM {view}").to_pylist()

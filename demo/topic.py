@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from demo.acceptance import accepted
 from demo.oracle import LoggedEvent
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import ClientSettings
 
 REQUEST_SECONDS = 10.0
 # The demo's cores are full: what takes milliseconds alone may take seconds there.
@@ -41,7 +42,7 @@ class LogMessage(NamedTuple):
     payload: bytes
 
 
-def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
+def read_topic(client: ClientSettings, topic: str) -> Iterator[LogMessage]:
     """Yield every message that the topic holds now, each partition in its order.
 
     Raises:
@@ -50,7 +51,7 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
     """
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **client,
             "group.id": "lakehouse-oracle",  # demanded by the client; nothing is stored
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
@@ -75,8 +76,8 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[LogMessage]:
             message = consumer.poll(STALLED_SECONDS)
             if message is None:
                 raise LogStalledError(
-                    f"{topic} at {bootstrap_servers} has messages before {left} (offsets by "
-                    f"partition), but none came within {STALLED_SECONDS:.0f} s"
+                    f"{topic} at {client['bootstrap.servers']} has messages before {left} "
+                    f"(offsets by partition), but none came within {STALLED_SECONDS:.0f} s"
                 )
             if (error := message.error()) is not None:
                 raise KafkaException(error)

@@ -19,11 +19,11 @@ from demo.screen import Screen
 from demo.signals import uninterrupted
 from demo.topic import Event, TradeName, by_name
 from demo.verbs import Verb, short_lived
-from lakehouse import operations
-from lakehouse.broker import TRADES_TOPIC
+from lakehouse import broker, embedded, operations
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import HOUR, hour_of
+from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
 from serving.charts import Bar, draw_bars, read_bars
@@ -126,7 +126,6 @@ class Tour:
         with self._screen.step("start the broker, the lander and the speed layer"):
             operations.up(
                 self._settings,
-                operations.PROCESSES,
                 self._screen.tell,
                 environ={} if self._keep_running else short_lived(),
             )
@@ -141,7 +140,7 @@ class Tour:
         catalog, engine = load_catalog(self._settings), SqlEngine(load_catalog(self._settings))
         with (
             FreshnessProbe(
-                self._settings.bootstrap_servers,
+                client_settings(self._settings),
                 TRADES_TOPIC,
                 merged_positions(SqlEngine(load_catalog(self._settings))),
             ) as probe,
@@ -285,7 +284,7 @@ class _Watch:
 
     def _refuse_dead_layers(self) -> None:
         supervisor = Supervisor(self.settings.home)
-        for name in operations.PROCESSES:
+        for name in (broker.PROCESS, *embedded.LAYERS):
             record = supervisor.find(name)
             if record is None or not record.alive:
                 raise DemoStuckError(f"{name} has died: see {supervisor.log(name)}")

@@ -21,8 +21,9 @@ from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
 from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.synth import LoadProfile, synthetic_events
+from lakehouse.kafka import client_settings
 from lakehouse.settings import get_settings
-from schemas.registry import ContractRegistry
+from schemas.registry import schema_registry
 from schemas.wire import EventCodec
 
 app = typer.Typer()
@@ -215,10 +216,10 @@ def synth(
 
 
 def _producer() -> EventProducer:
-    settings = get_settings()
+    settings = get_settings("ingest")
     return EventProducer.connect(
-        settings.bootstrap_servers,
-        EventCodec(ContractRegistry(), settings.max_payload_bytes).encode,
+        client_settings(settings),
+        EventCodec(schema_registry(settings), settings.max_payload_bytes).encode,
         max_payload_bytes=settings.max_payload_bytes,
     )
 

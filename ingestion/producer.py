@@ -12,8 +12,8 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ingestion.adapters import TradeEvent, event_key
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ClientSettings
 
 log = structlog.get_logger(__name__)
 
@@ -98,15 +98,15 @@ class Delivered:
     """Count of dead letters by reason."""
 
 
-def client_settings(
-    bootstrap_servers: str,
+def producer_settings(
+    client: ClientSettings,
     *,
     delivery_timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
     compression: str = "lz4",
 ) -> dict[str, str | int | float | bool]:
     """Return librdkafka's settings for a producer that neither loses nor doubles nor reorders."""
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **client,
         "client.id": "lakehouse-producer",
         "enable.idempotence": True,
         "acks": "all",
@@ -153,7 +153,7 @@ class EventProducer:
     @classmethod
     def connect(
         cls,
-        bootstrap_servers: str,
+        client: ClientSettings,
         encode: Callable[[TradeEvent], bytes],
         *,
         max_payload_bytes: int,
@@ -164,20 +164,20 @@ class EventProducer:
         Raises:
             BrokerUnavailableError: No broker answers, or a topic does not exist.
         """
-        settings = client_settings(bootstrap_servers)
-        client = Producer(settings, logger=logging.getLogger("librdkafka"))
+        producer = Producer(producer_settings(client), logger=logging.getLogger("librdkafka"))
+        servers = client["bootstrap.servers"]
         try:
-            topics = client.list_topics(timeout=timeout_seconds).topics
+            topics = producer.list_topics(timeout=timeout_seconds).topics
         except KafkaException as error:
             raise BrokerUnavailableError(
-                f"no Kafka broker answers at {bootstrap_servers}: {error.args[0].str()}"
+                f"no Kafka broker answers at {servers}: {error.args[0].str()}"
             ) from error
         for topic in (TRADES_TOPIC, DEAD_LETTERS_TOPIC):
             if topic not in topics:
                 raise BrokerUnavailableError(
-                    f"the broker at {bootstrap_servers} has no topic {topic}: run `lakehouse up`"
+                    f"the broker at {servers} has no topic {topic}: run `lakehouse up`"
                 )
-        return cls(client, encode, max_payload_bytes=max_payload_bytes)
+        return cls(producer, encode, max_payload_bytes=max_payload_bytes)
 
     def send(self, event: TradeEvent) -> None:
         """Hand an event over; waits while the queue is full.

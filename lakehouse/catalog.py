@@ -4,11 +4,19 @@ The catalog's name is part of the key in an SQL catalog, so every engine uses th
 """
 
 from pathlib import Path
-from urllib.parse import urlparse
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import (
+    S3_ACCESS_KEY_ID,
+    S3_ENDPOINT,
+    S3_FORCE_VIRTUAL_ADDRESSING,
+    S3_REGION,
+    S3_SECRET_ACCESS_KEY,
+)
+from sqlalchemy.engine import make_url
 
+from lakehouse.object_store import CA_FILE, S3FileIO
 from lakehouse.settings import Settings
 
 CATALOG_NAME = "lake"
@@ -18,8 +26,36 @@ SQLITE_BUSY_TIMEOUT_SECONDS = 10
 
 def load_catalog(settings: Settings) -> Catalog:
     """Open the catalog, creating its own bookkeeping tables on first use."""
-    address = settings.catalog_address
-    if address.startswith("sqlite:///"):
-        Path(urlparse(address).path).parent.mkdir(parents=True, exist_ok=True)
-        address = f"{address}?timeout={SQLITE_BUSY_TIMEOUT_SECONDS}"
-    return SqlCatalog(CATALOG_NAME, uri=address, warehouse=settings.warehouse_address)
+    address = make_url(settings.catalog_address)
+    if address.get_backend_name() == "sqlite":
+        Path(address.database or "").parent.mkdir(parents=True, exist_ok=True)
+        address = address.update_query_dict({"timeout": str(SQLITE_BUSY_TIMEOUT_SECONDS)})
+    elif settings.catalog_password:
+        address = address.set(password=settings.catalog_password.get_secret_value())
+    if address.get_backend_name() == "postgresql" and settings.ca_file:
+        address = address.update_query_dict(
+            {"sslmode": "verify-full", "sslrootcert": str(settings.ca_file)}
+        )
+    return SqlCatalog(
+        CATALOG_NAME,
+        uri=address.render_as_string(hide_password=False),
+        warehouse=settings.warehouse_address,
+        # A connection that a restarted server has forgotten is replaced, not reported.
+        pool_pre_ping="true",
+        **_object_store(settings),
+    )
+
+
+def _object_store(settings: Settings) -> dict[str, str]:
+    if settings.s3_endpoint is None:
+        return {}
+    secret = settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else ""
+    properties = {
+        "py-io-impl": f"{S3FileIO.__module__}.{S3FileIO.__qualname__}",
+        S3_ENDPOINT: settings.s3_endpoint,
+        S3_REGION: settings.s3_region,
+        S3_ACCESS_KEY_ID: settings.s3_access_key or "",
+        S3_SECRET_ACCESS_KEY: secret,
+        S3_FORCE_VIRTUAL_ADDRESSING: "false",
+    }
+    return properties | ({CA_FILE: str(settings.ca_file)} if settings.ca_file else {})

@@ -55,8 +55,8 @@ def lakehouse(context: typer.Context) -> None:
 @app.command(rich_help_panel=OPERATE)
 def up(
     only: Annotated[
-        str, typer.Option(help="Start these alone, separated by commas: kafka, land, speed.")
-    ] = ",".join(operations.PROCESSES),
+        str, typer.Option(help="Start these alone, separated by commas, such as: kafka, land.")
+    ] = "",
 ) -> None:
     """Start the broker, make topics and tables, start the lander and the speed layer.
 
@@ -64,12 +64,7 @@ def up(
 
     Example: lakehouse up --only kafka
     """
-    names = [name.strip() for name in only.split(",")]
-    if unknown := set(names) - set(operations.PROCESSES):
-        raise typer.BadParameter(
-            f"{', '.join(sorted(unknown))}: choose from {', '.join(operations.PROCESSES)}",
-            param_hint="--only",
-        )
+    names = [name.strip() for name in only.split(",") if name.strip()]
     settings = _settings()
     with _errors.status("starting") as spinner:
 
@@ -78,7 +73,7 @@ def up(
             if not _errors.is_terminal:
                 _errors.print(step, highlight=False)
 
-        operations.up(settings, names, tell)
+        operations.up(settings, tell, only=names)
     _print_status(settings)
 
 

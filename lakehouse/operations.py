@@ -1,33 +1,16 @@
-"""Start, stop and look at the embedded processes of one home."""
+"""Start, stop and look at the processes of one home, whatever its profile."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 
-from lakehouse import broker
-from lakehouse.errors import LakehouseError
-from lakehouse.heartbeat import beat_path, last_beat
+from lakehouse import embedded
+from lakehouse.components import Component, bring_up, selected
 from lakehouse.processes import ProcessRecord, Supervisor
-from lakehouse.settings import NotRunningError, Settings
-
-# Verbs of the command line that run until they are stopped, in the order of their start.
-LAYERS = ("land", "speed")
-PROCESSES = (broker.PROCESS, *LAYERS)
-# A Spark driver takes ten seconds to its first micro-batch on an idle laptop.
-LAYER_DEADLINE_SECONDS = 120.0
-# Longer than any sane pause between two commits or micro-batches.
-STALLED_SECONDS = 60.0
-
-
-class OperationError(LakehouseError):
-    """The processes of a home could not be brought into the wanted state."""
+from lakehouse.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -46,76 +29,67 @@ class ProcessStatus:
     uptime_seconds: float | None = None
 
 
+def components(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Component]:
+    """Return what the home of these settings consists of, in an order that a start may take."""
+    return embedded.components(settings, environ or {})
+
+
 def up(
     settings: Settings,
-    names: Sequence[str],
     tell: Callable[[str], None],
     *,
+    only: Iterable[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> None:
-    """Start what of ``names`` does not run yet, and return when all of it is healthy.
+    """Start what does not run yet, and return when all of it is healthy.
 
     Whatever goes wrong, Ctrl-C included: what this call started is stopped again.
 
     Args:
         settings: The home.
-        names: Some of ``PROCESSES``.
         tell: Is told each step, in a few words.
-        environ: Variables of the layers' processes, beside those of this one.
+        only: Components to start; all when empty.
+        environ: Variables of our own processes, beside those of this one.
 
     Raises:
         LakehouseError: Something could not be started; nothing that this call started is left.
     """
     supervisor = Supervisor(settings.home)
-    with supervisor.exclusive(), _stopped_on_failure(settings, supervisor) as started:
-        wanted = [name for name in PROCESSES if name in names and not _runs(supervisor, name)]
-        for name in wanted:
-            supervisor.stop(name)  # what a dead process left behind
-        if broker.PROCESS in wanted and not settings.kafka_bootstrap:
-            tell("starting the broker")
-            started.append(broker.PROCESS)
-            broker.start_broker(settings, supervisor)
-        tell("making the topics")
-        broker.ensure_topics(settings)
-        layers = [name for name in LAYERS if name in wanted]
-        if layers:
-            tell("making the tables")
-            _run_verb(settings, "schemas", "apply")
-        records = []
-        variables = _environ(settings) | dict(environ or {})
-        for name in layers:
-            beat_path(settings.home, name).unlink(missing_ok=True)
-            started.append(name)
-            records.append(supervisor.start(name, _verb(name), environ=variables))
-        for record in records:
-            tell(f"waiting for {record.name}")
-            supervisor.wait_until(
-                record,
-                lambda name=record.name: last_beat(settings.home, name) is not None,  # type: ignore[misc]
-                deadline_seconds=LAYER_DEADLINE_SECONDS,
-            )
+    with supervisor.exclusive():
+        wanted = components(settings, environ)
+        if only := list(only):
+            wanted = selected(wanted, only)
+        bring_up(wanted, supervisor, tell)
 
 
 def down(settings: Settings) -> list[str]:
-    """Stop every process of the home, readers before the broker; return what was running."""
+    """Stop every process of the home, each before what it depends on; return what was running."""
     supervisor = Supervisor(settings.home)
     with supervisor.exclusive():
-        names = [record.name for record in supervisor.records() if record.name != broker.PROCESS]
-        names.sort(key=lambda name: PROCESSES.index(name) if name in PROCESSES else len(PROCESSES))
-        stopped = [name for name in reversed(names) if supervisor.stop(name)]
-        if broker.stop_broker(settings, supervisor):
-            stopped.append(broker.PROCESS)
-    return stopped
+        known = {component.name: component for component in components(settings)}
+        order = {name: position for position, name in enumerate(known)}
+        names = [record.name for record in supervisor.records()]
+        names.sort(key=lambda name: order.get(name, len(order)), reverse=True)
+        return [
+            name
+            for name in names
+            if supervisor.stop(
+                name, **({"grace_seconds": known[name].grace_seconds} if name in known else {})
+            )
+        ]
 
 
 def status(settings: Settings) -> list[ProcessStatus]:
     """Return what is known of every process that the home runs, ran or could run."""
     records = {record.name: record for record in Supervisor(settings.home).records()}
-    names = dict.fromkeys([*PROCESSES, *records])
-    return [_status_of(settings, name, records.get(name)) for name in names]
+    known = {c.name: c for c in components(settings) if c.launch is not None}
+    names = dict.fromkeys([*known, *records])
+    return [_status_of(name, known.get(name), records.get(name)) for name in names]
 
 
-def _status_of(settings: Settings, name: str, record: ProcessRecord | None) -> ProcessStatus:
+def _status_of(
+    name: str, component: Component | None, record: ProcessRecord | None
+) -> ProcessStatus:
     if record is None:
         return ProcessStatus(name, "stopped", "-")
     if not record.alive:
@@ -125,71 +99,7 @@ def _status_of(settings: Settings, name: str, record: ProcessRecord | None) -> P
         with suppress(psutil.Error):
             rss_bytes += member.memory_info().rss
     uptime_seconds = round(time.time() - record.started_at, 1)
-    health = _health_of(settings, record)
+    health = component.health() if component else "-"
     return ProcessStatus(
         name, "running", health, record.pid, record.port, rss_bytes, uptime_seconds
     )
-
-
-def _health_of(settings: Settings, record: ProcessRecord) -> str:
-    if record.name == broker.PROCESS:
-        try:
-            answers = broker.broker_answers(settings.bootstrap_servers)
-        except NotRunningError:  # the endpoint is written when the broker first answers
-            return "starting"
-        return "ready" if answers else "not answering"
-    beat = last_beat(settings.home, record.name)
-    if beat is None:
-        return "starting"
-    return "ready" if time.time() - beat < STALLED_SECONDS else "stalled"
-
-
-def _runs(supervisor: Supervisor, name: str) -> bool:
-    record = supervisor.find(name)
-    return record is not None and record.alive
-
-
-def _verb(*words: str) -> list[str]:
-    return [sys.executable, "-m", "lakehouse", *words]
-
-
-def _environ(settings: Settings) -> dict[str, str]:
-    return {"LAKEHOUSE_HOME": str(settings.home)}
-
-
-def _run_verb(settings: Settings, *words: str) -> None:
-    done = subprocess.run(  # noqa: S603 - our own command line
-        _verb(*words),
-        env=os.environ | _environ(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise OperationError(
-            f"`lakehouse {' '.join(words)}` failed:\n{done.stdout}{done.stderr}".rstrip()
-        )
-
-
-@contextmanager
-def _stopped_on_failure(settings: Settings, supervisor: Supervisor) -> Iterator[list[str]]:
-    started: list[str] = []
-    terminated = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield started
-    except BaseException:
-        # A second Ctrl-C must not leave half of them running.
-        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for name in reversed(started):
-            if name == broker.PROCESS:
-                broker.stop_broker(settings, supervisor)
-            else:
-                supervisor.stop(name)
-        signal.signal(signal.SIGINT, interrupted)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, terminated)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt

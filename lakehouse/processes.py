@@ -168,14 +168,23 @@ class Supervisor:
         """
         deadline = time.monotonic() + deadline_seconds
         while not healthy():
-            if not record.alive:
-                raise ProcessError(f"{record.name} died while starting. {self._quote(record.name)}")
-            if time.monotonic() > deadline:
-                raise ProcessError(
-                    f"{record.name} was not ready within {deadline_seconds:.0f} s. "
-                    f"{self._quote(record.name)}"
-                )
+            self.still_coming(record, deadline=deadline)
             time.sleep(POLL_SECONDS)
+
+    def still_coming(self, record: ProcessRecord, *, deadline: float) -> None:
+        """Check that a process that is not healthy yet may become so.
+
+        Args:
+            record: The process.
+            deadline: On the monotonic clock.
+
+        Raises:
+            ProcessError: It has died (its last log lines are quoted), or the deadline has passed.
+        """
+        if not record.alive:
+            raise ProcessError(f"{record.name} died while starting. {self._quote(record.name)}")
+        if time.monotonic() > deadline:
+            raise ProcessError(f"{record.name} was not ready in time. {self._quote(record.name)}")
 
     def stop(self, name: str, *, grace_seconds: float = STOP_GRACE_SECONDS) -> bool:
         """Stop a process and all that it started; return whether anything was running.
@@ -205,14 +214,33 @@ class Supervisor:
         self._record_path(name).unlink(missing_ok=True)
         return was_running
 
-    def port(self, name: str) -> int:
-        """Return the port that this home uses for ``name``: the one of last time if it is free."""
+    def port(self, name: str, *, preferred: int | None = None) -> int:
+        """Return the port that this home uses for ``name``: the one of last time if it is free.
+
+        Args:
+            name: A process, or one of several uses of it: ``kafka``, ``kafka-controller``.
+            preferred: Where users look for it; another is taken when that is not free.
+        """
         ports = remembered_ports(self.run.parent)
+        if self._runs(name) and name in ports:
+            return ports[name]
         if name not in ports or not port_is_free(ports[name]):
-            ports[name] = _free_port(taken=set(ports.values()))
+            taken = set(ports.values())
+            if preferred and preferred not in taken and port_is_free(preferred):
+                ports[name] = preferred
+            else:
+                ports[name] = _free_port(taken)
             self.run.mkdir(parents=True, exist_ok=True)
             write_atomically(self.run / PORTS_FILE, json.dumps(ports, indent=2))
         return ports[name]
+
+    def _runs(self, use: str) -> bool:
+        """Whether the process that a port is used by runs."""
+        return any(
+            record.alive
+            for record in self.records()
+            if use == record.name or use.startswith(f"{record.name}-")
+        )
 
     def _record_path(self, name: str) -> Path:
         return self.run / f"{name}.json"

@@ -1,13 +1,21 @@
-"""One typed object for every setting; environment variables are prefixed ``LAKEHOUSE_``."""
+"""One typed object for every setting; environment variables are prefixed ``LAKEHOUSE_``.
+
+On the real stack each role (see `Role`) has addresses and credentials of its own in a file of the
+home, ``roles/<role>.env``, with the same names as the environment variables, which win over it.
+"""
 
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import LakehouseError
+from lakehouse.processes import LOOPBACK, Supervisor
+
+Role = Literal["operator", "ingest", "batch", "speed", "serving", "orchestration"]
+"""Who a process is for the servers of the stack; each may do what its work needs and no more."""
 
 
 class NotRunningError(LakehouseError):
@@ -33,15 +41,56 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = Field(
         default=None, description="Kafka bootstrap servers; unset means the embedded broker."
     )
+    kafka_username: str | None = Field(
+        default=None, description="SCRAM user; with it, Kafka is spoken to over TLS only."
+    )
+    kafka_password: SecretStr | None = Field(default=None, description="Of that user.")
+    schema_registry: str | None = Field(
+        default=None, description="Address of the schema registry; unset means the contracts."
+    )
     catalog_uri: str | None = Field(
         default=None,
         description="SQLAlchemy address of the Iceberg catalog; unset means a file in home.",
     )
+    catalog_password: SecretStr | None = Field(
+        default=None, description="Of the catalog address's user."
+    )
     warehouse: str | None = Field(
         default=None, description="Root address of the tables; unset means a folder in home."
     )
+    s3_endpoint: str | None = Field(
+        default=None, description="Address of the object store that an s3:// warehouse is in."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region that requests are signed for.")
+    s3_access_key: str | None = Field(default=None, description="User of the object store.")
+    s3_secret_key: SecretStr | None = Field(default=None, description="Of that user.")
+    trino: str | None = Field(
+        default=None, description="Address of Trino; unset means the embedded SQL engine."
+    )
+    trino_username: str | None = Field(default=None, description="User that queries run as.")
+    trino_password: SecretStr | None = Field(default=None, description="Of that user.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the servers' certificates.",
+    )
+    ca_truststore: Path | None = Field(
+        default=None, description="The same authority as a PKCS #12 trust store, for JVMs."
+    )
+    client_certificate: Path | None = Field(
+        default=None, description="PEM file that proves this role to the schema registry."
+    )
+    client_key: Path | None = Field(default=None, description="PEM file of that one's key.")
     spark_master: str = Field(default="local[2]", description="Spark master address.")
+    spark_secret: SecretStr | None = Field(
+        default=None, description="Secret that a Spark cluster's processes know one another by."
+    )
     spark_driver_memory: str = Field(default="2g", description="Heap of a Spark driver.")
+    spark_executor_memory: str = Field(
+        default="512m", description="Heap of each executor on a cluster."
+    )
+    spark_executors: int = Field(
+        default=2, ge=1, description="Executors of an application on a cluster, one core each."
+    )
     topic_partitions: int = Field(
         default=4, ge=1, description="Partitions of a topic when it is first made; never changed."
     )
@@ -67,10 +116,12 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged."
     )
 
-    @field_validator("home", "cache")
+    @field_validator(
+        "home", "cache", "ca_file", "ca_truststore", "client_certificate", "client_key"
+    )
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value else None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -81,13 +132,13 @@ class Settings(BaseSettings):
         """
         if self.kafka_bootstrap:
             return self.kafka_bootstrap
-        endpoint = self.home / "run" / "kafka.endpoint"
-        if not endpoint.exists():
+        broker = Supervisor(self.home).find("kafka")
+        if broker is None:
             raise NotRunningError(
                 f"no Kafka broker is known to {self.home}: start one with `lakehouse up`, "
                 "or set LAKEHOUSE_KAFKA_BOOTSTRAP"
             )
-        return endpoint.read_text().strip()
+        return f"{LOOPBACK}:{broker.port}"
 
     @property
     def catalog_address(self) -> str:
@@ -100,12 +151,27 @@ class Settings(BaseSettings):
         return self.warehouse or (self.home / "warehouse").as_uri()
 
     @property
+    def on_stack(self) -> bool:
+        """Whether this home is that of a real stack (``lakehouse up --profile stack``)."""
+        return roles_folder(self.home).is_dir()
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the streaming checkpoints."""
         return self.home / "checkpoints"
 
 
 @lru_cache
-def get_settings() -> Settings:
-    """Return the settings of this process, read from the environment once."""
-    return Settings()
+def get_settings(role: Role = "operator") -> Settings:
+    """Return the settings of a role, read from its file and the environment once.
+
+    Args:
+        role: Who this process is for the servers of a stack; means nothing on an embedded home.
+    """
+    home = Settings().home
+    return Settings(_env_file=roles_folder(home) / f"{role}.env")  # type: ignore[call-arg]
+
+
+def roles_folder(home: Path) -> Path:
+    """Return the folder of the roles' files; only the home of a stack has it."""
+    return home / "roles"

@@ -5,6 +5,7 @@ import sys
 import time
 
 from pyspark.sql import SparkSession
+from sqlalchemy.engine import make_url
 
 from lakehouse.artifacts import cached_jars
 from lakehouse.catalog import CATALOG_NAME, SQLITE_BUSY_TIMEOUT_SECONDS, load_catalog
@@ -14,10 +15,11 @@ from lakehouse.java import find_java
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import Settings
 
+# It guards against damage, not against readers: what the store holds is public.
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105
 CATALOG_KEY = f"spark.sql.catalog.{CATALOG_NAME}"
-SQLITE_PREFIX = "sqlite:///"
 # A shuffle of an hour's trades is megabytes: one task per core and a spare beats Spark's 200.
-LOCAL_SHUFFLE_PARTITIONS = 4
+SHUFFLE_PARTITIONS = 4
 # The Java from which Netty does without sun.misc.Unsafe unless it is told otherwise.
 UNSAFE_DENIED_FROM = 24
 
@@ -47,7 +49,11 @@ def spark_session(settings: Settings, app_name: str, **overrides: str) -> SparkS
     builder = SparkSession.builder.appName(app_name).master(settings.spark_master)
     for key, value in configuration.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    spark = builder.getOrCreate()
+    # What is given to the builder is an argument of the JVM's process, for every user to read.
+    for key, value in _credentials(settings).items():
+        spark.conf.set(key, value)
+    return spark
 
 
 def session_properties(settings: Settings) -> dict[str, str]:
@@ -68,11 +74,18 @@ def session_properties(settings: Settings) -> dict[str, str]:
         "spark.pyspark.python": sys.executable,
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": " ".join(
-            [*java_options(find_java().version), *avro_limits(settings)]
+            [*java_options(find_java().version), *avro_limits(settings), *_trust(settings)]
         ),
-        "spark.executor.extraJavaOptions": " ".join(avro_limits(settings)),
+        "spark.executor.extraJavaOptions": " ".join([*avro_limits(settings), *_trust(settings)]),
+        "spark.sql.warehouse.dir": (settings.home / "spark" / "warehouse").as_uri(),
+        "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
     }
-    return properties | _catalog_properties(settings) | _local_properties(settings)
+    return (
+        properties
+        | _catalog_properties(settings)
+        | _store_properties(settings)
+        | _compute_properties(settings)
+    )
 
 
 def java_options(version: int) -> list[str]:
@@ -104,37 +117,91 @@ def avro_limits(settings: Settings) -> list[str]:
 
 
 def _catalog_properties(settings: Settings) -> dict[str, str]:
-    address = settings.catalog_address
-    if not address.startswith(SQLITE_PREFIX):
-        raise SparkSettingsError(
-            f"LAKEHOUSE_CATALOG_URI {address.split(':', 1)[0]}:… has no Spark counterpart here: "
-            f"only {SQLITE_PREFIX}PATH is supported"
-        )
-    file = address.removeprefix(SQLITE_PREFIX)
-    busy_timeout_ms = SQLITE_BUSY_TIMEOUT_SECONDS * 1000
-    return {
+    address = make_url(settings.catalog_address)
+    properties = {
         CATALOG_KEY: "org.apache.iceberg.spark.SparkCatalog",
         f"{CATALOG_KEY}.type": "jdbc",
-        f"{CATALOG_KEY}.uri": f"jdbc:sqlite:{file}?busy_timeout={busy_timeout_ms}",
-        f"{CATALOG_KEY}.clients": "1",  # SQLite has one writer; a pool would fight itself
         f"{CATALOG_KEY}.warehouse": settings.warehouse_address,
         f"{CATALOG_KEY}.jdbc.schema-version": "V1",
         # PyIceberg commits to the same tables: a cached one would be stale.
         f"{CATALOG_KEY}.cache-enabled": "false",
     }
+    match address.get_backend_name():
+        case "sqlite":
+            busy_timeout_ms = SQLITE_BUSY_TIMEOUT_SECONDS * 1000
+            return properties | {
+                f"{CATALOG_KEY}.uri": (
+                    f"jdbc:sqlite:{address.database}?busy_timeout={busy_timeout_ms}"
+                ),
+                f"{CATALOG_KEY}.clients": "1",  # SQLite has one writer; a pool would fight itself
+            }
+        case "postgresql":
+            trust = f"?sslmode=verify-full&sslrootcert={settings.ca_file}"
+            return properties | {
+                f"{CATALOG_KEY}.uri": (
+                    f"jdbc:postgresql://{address.host}:{address.port}/{address.database}"
+                    + (trust if settings.ca_file else "")
+                ),
+                f"{CATALOG_KEY}.jdbc.user": address.username or "",
+            }
+        case other:
+            raise SparkSettingsError(
+                f"LAKEHOUSE_CATALOG_URI {other}:… has no Spark counterpart here: only sqlite and "
+                "postgresql are supported"
+            )
 
 
-def _local_properties(settings: Settings) -> dict[str, str]:
-    if not settings.spark_master.startswith("local"):
-        return {}  # a cluster's images carry the jars
-    jars = cached_jars(settings, "spark")
+def _store_properties(settings: Settings) -> dict[str, str]:
+    if settings.s3_endpoint is None:
+        return {}
     return {
-        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in jars),
+        f"{CATALOG_KEY}.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        f"{CATALOG_KEY}.s3.endpoint": settings.s3_endpoint,
+        f"{CATALOG_KEY}.s3.path-style-access": "true",
+        f"{CATALOG_KEY}.client.region": settings.s3_region,
+    }
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    secrets = {
+        "jdbc.password": settings.catalog_password,
+        "s3.secret-access-key": settings.s3_secret_key,
+    }
+    found = {f"{CATALOG_KEY}.{k}": v.get_secret_value() for k, v in secrets.items() if v}
+    if settings.s3_access_key:
+        found[f"{CATALOG_KEY}.s3.access-key-id"] = settings.s3_access_key
+    return found
+
+
+def _compute_properties(settings: Settings) -> dict[str, str]:
+    sets = ("spark", "spark-stack") if settings.on_stack else ("spark",)
+    jars = os.pathsep.join(str(jar) for name in sets for jar in cached_jars(settings, name))
+    properties = {
+        "spark.driver.extraClassPath": jars,
         "spark.driver.host": LOOPBACK,
         "spark.driver.bindAddress": LOOPBACK,
-        "spark.sql.warehouse.dir": (settings.home / "spark" / "warehouse").as_uri(),
-        "spark.sql.shuffle.partitions": str(LOCAL_SHUFFLE_PARTITIONS),
     }
+    if settings.spark_master.startswith("local"):
+        return properties
+    return properties | {
+        "spark.executor.extraClassPath": jars,
+        "spark.executor.memory": settings.spark_executor_memory,
+        "spark.executor.cores": "1",
+        "spark.cores.max": str(settings.spark_executors),
+        "spark.authenticate": "true" if settings.spark_secret else "false",
+        "spark.network.crypto.enabled": "true" if settings.spark_secret else "false",
+    }
+
+
+def _trust(settings: Settings) -> list[str]:
+    """Return the JVM options for trusting the stack's authority, and no other."""
+    if settings.ca_truststore is None:
+        return []
+    return [
+        f"-Djavax.net.ssl.trustStore={settings.ca_truststore}",
+        "-Djavax.net.ssl.trustStoreType=PKCS12",
+        f"-Djavax.net.ssl.trustStorePassword={TRUSTSTORE_PASSWORD}",
+    ]
 
 
 def _refuse_another_lake(configuration: dict[str, str]) -> None:
@@ -152,9 +219,11 @@ def _refuse_another_lake(configuration: dict[str, str]) -> None:
 
 def _prepare_process(settings: Settings) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
-    if settings.spark_master.startswith("local"):
-        os.environ["SPARK_LOCAL_IP"] = LOOPBACK
-        os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
+    os.environ["SPARK_LOCAL_IP"] = LOOPBACK
+    os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
+    if settings.spark_secret:
+        # The one way to hand it over that no listing of processes shows.
+        os.environ["_SPARK_AUTH_SECRET"] = settings.spark_secret.get_secret_value()
     # PySpark hands timestamps over as naive datetimes in the process's own zone.
     os.environ["TZ"] = "UTC"
     time.tzset()

@@ -8,20 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from lakehouse.catalog import load_catalog
-from lakehouse.errors import LakehouseError
 from lakehouse.settings import get_settings
 from schemas import TableContract, contracts, tables
-from schemas.registry import ContractRegistry
+from schemas.registry import (
+    ContractRegistry,
+    IncompatibleSchemaError,
+    register,
+    schema_registry,
+)
 
 app = typer.Typer()
 verbs = typer.Typer(no_args_is_help=True, help="Contracts: list, check, and make into tables.")
 app.add_typer(verbs, name="schemas")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-class IncompatibleSchemaError(LakehouseError):
-    """A version of a topic's Avro schema cannot read what an earlier one wrote."""
 
 
 @app.callback()
@@ -33,9 +33,13 @@ def _keep_the_sub_command() -> None:
 def apply(as_json: AsJson = False) -> None:
     """Create the tables that are missing and evolve those whose contract has changed.
 
+    The Avro schemas of the topics are given to the registry before.
+
     Example: lakehouse schemas apply
     """
-    _show(tables.apply(load_catalog(get_settings())), as_json)
+    settings = get_settings("orchestration")
+    register(schema_registry(settings), ContractRegistry())
+    _show(tables.apply(load_catalog(settings)), as_json)
 
 
 @verbs.command()
@@ -57,7 +61,11 @@ def check(
     topics = sum(len(table.topics) for table in known.values())
     typer.echo(f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound")
     if with_tables:
-        _show(tables.preview(load_catalog(get_settings())), as_json=False, title="apply would have")
+        _show(
+            tables.preview(load_catalog(get_settings("orchestration"))),
+            as_json=False,
+            title="apply would have",
+        )
 
 
 @verbs.command(name="list")

@@ -11,6 +11,7 @@ from fastavro.schema import SchemaParseException
 
 import schemas
 from lakehouse.errors import LakehouseError
+from lakehouse.settings import Settings
 from schemas.compatibility import backward_problems
 from schemas.contract import ContractError, Topic
 
@@ -19,8 +20,18 @@ class UnknownSchemaError(LakehouseError):
     """No schema has this id, or a subject does not hold this schema."""
 
 
+class IncompatibleSchemaError(LakehouseError):
+    """A version of a topic's Avro schema cannot read what an earlier one wrote."""
+
+
 class SchemaRegistry(Protocol):
     """Port to whatever gives schemas their ids. Schemas are JSON text."""
+
+    def ids(self, topic: Topic) -> list[int]:
+        """Return the ids of the versions that a topic's contract lists, oldest first.
+
+        Raises UnknownSchemaError.
+        """
 
     def schema_for(self, schema_id: int) -> str:
         """Return the schema of an id; raises UnknownSchemaError."""
@@ -29,7 +40,20 @@ class SchemaRegistry(Protocol):
         """Return the id of a schema under a subject; raises UnknownSchemaError."""
 
     def register(self, subject: str, schema: str) -> int:
-        """Return the schema's id, giving it one if it is new and compatible."""
+        """Return the schema's id, giving it one if it is new and compatible.
+
+        Raises UnknownSchemaError or IncompatibleSchemaError.
+        """
+
+
+def schema_registry(settings: Settings) -> SchemaRegistry:
+    """Return the registry that the settings name; the contracts themselves when they name none."""
+    if settings.schema_registry is None:
+        return ContractRegistry()
+    # Its HTTP client takes a third of a second to import, which the embedded profile need not pay.
+    from schemas.confluent_registry import ConfluentRegistry  # noqa: PLC0415
+
+    return ConfluentRegistry(settings)
 
 
 class ContractRegistry:
@@ -57,6 +81,10 @@ class ContractRegistry:
             versions = {v.id: _read(folder / v.file, v.file) for v in topic.versions}
             self._subjects[topic.subject] = versions
             self._by_id |= versions
+
+    def ids(self, topic: Topic) -> list[int]:
+        """Return the ids that the contract gives to the versions of a topic, oldest first."""
+        return [version.id for version in topic.versions]
 
     def schema_for(self, schema_id: int) -> str:
         """Return the schema of an id as JSON.
@@ -102,6 +130,19 @@ class ContractRegistry:
             for older in list(versions)[:position]
             for problem in backward_problems(versions[older], versions[newer])
         ]
+
+
+def register(registry: SchemaRegistry, stated: ContractRegistry) -> None:
+    """Give a registry every schema version that the contracts state, oldest first.
+
+    Raises:
+        IncompatibleSchemaError: The registry refuses one.
+        UnknownSchemaError: The registry takes no other schemas than it has.
+    """
+    for topic in schemas.topics().values():
+        if topic.subject is not None:
+            for schema_id in stated.ids(topic):
+                registry.register(topic.subject, stated.schema_for(schema_id))
 
 
 def registered_schema(registry: SchemaRegistry, schema_id: int) -> dict[str, Any]:

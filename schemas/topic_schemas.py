@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import schemas
-from schemas.registry import ContractRegistry
+from schemas.registry import SchemaRegistry
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,12 @@ class TopicSchemas:
     reader: str
 
 
-def topic_schemas(topic: str) -> TopicSchemas:
-    """Return the schemas of a topic that a contract states."""
-    registry = ContractRegistry()
-    versions = schemas.topics()[topic].versions
-    writers = {version.id: registry.schema_for(version.id) for version in versions}
-    return TopicSchemas(writers, reader=writers[versions[-1].id])
+def topic_schemas(registry: SchemaRegistry, topic: str) -> TopicSchemas:
+    """Return the schemas of a topic that a contract states, by the ids that the registry gave them.
+
+    Raises:
+        schemas.registry.UnknownSchemaError: The registry does not know one of them.
+    """
+    ids = registry.ids(schemas.topics()[topic])
+    writers = {schema_id: registry.schema_for(schema_id) for schema_id in ids}
+    return TopicSchemas(writers, reader=writers[ids[-1]])

@@ -88,7 +88,7 @@ class EventCodec:
             raise UnencodableError(f"{topic.name} is a topic of raw bytes, it has no schema")
         self._registry = registry
         self.max_payload_bytes = max_payload_bytes
-        self.schema_id = topic.versions[-1].id
+        self.schema_id = registry.ids(topic)[-1]
         newest = registered_schema(registry, self.schema_id)
         self._conversions: list[tuple[str, Converter]] = conversions(newest)
         self._reader = parse_schema(physical(newest))

@@ -52,7 +52,7 @@ def sql(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    rows = SqlEngine(load_catalog(get_settings())).query(_statement(query, file))
+    rows = SqlEngine(load_catalog(get_settings("serving"))).query(_statement(query, file))
     if as_json:
         write_json(rows, sys.stdout)
     elif as_csv:
@@ -107,7 +107,7 @@ def chart(
         raise MissingDependencyError(
             f"{error.name} is missing: install the project with its demo extra"
         ) from error
-    engine = SqlEngine(load_catalog(get_settings()))
+    engine = SqlEngine(load_catalog(get_settings("serving")))
     bars = read_bars(engine, venues=venue, symbols=symbol, since=since, until=until)
     draw_bars(bars, out)
     typer.echo(f"{len(bars)} bars in {out}")

@@ -35,7 +35,7 @@ def speed(
     from lakehouse.spark import spark_session
     from speed.query import run_query
 
-    settings = get_settings()
+    settings = get_settings("speed")
     configure_logging("speed", settings.log_level)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

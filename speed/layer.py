@@ -18,6 +18,7 @@ from lakehouse.transforms.trades import (
     validate,
 )
 from schemas import contract
+from schemas.registry import SchemaRegistry
 from schemas.topic_schemas import topic_schemas
 from speed.memory import TRADE_COLUMNS, WindowMemory, keep
 
@@ -25,7 +26,9 @@ TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
 TOPIC = "market.trades"
 
 
-def observations(records: DataFrame, *, max_payload_bytes: int) -> DataFrame:
+def observations(
+    records: DataFrame, registry: SchemaRegistry, *, max_payload_bytes: int
+) -> DataFrame:
     """Return what the accepted among log records say about their trades.
 
     Part of the streaming query, so that it is planned once and not for every micro-batch.
@@ -33,9 +36,10 @@ def observations(records: DataFrame, *, max_payload_bytes: int) -> DataFrame:
     Args:
         records: ``topic_generation``, ``kafka_partition``, ``kafka_offset``, ``kafka_timestamp``
             and ``payload``.
+        registry: Knows the schemas that they were written in.
         max_payload_bytes: Larger payloads are refused.
     """
-    schemas = topic_schemas(TOPIC)
+    schemas = topic_schemas(registry, TOPIC)
     events = decode(
         records,
         writer_schemas=schemas.writers,

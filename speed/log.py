@@ -3,6 +3,7 @@
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from lakehouse.kafka import GROUP_PREFIX, client_settings
 from lakehouse.settings import Settings
 
 REQUEST_SECONDS = 10.0
@@ -14,11 +15,11 @@ def log_starts(settings: Settings, topic: str) -> dict[int, int]:
     Raises:
         confluent_kafka.KafkaException: The broker does not answer.
     """
-    servers = settings.bootstrap_servers
-    admin = AdminClient({"bootstrap.servers": servers})
+    client = client_settings(settings)
+    admin = AdminClient({**client})
     partitions = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
     # Watermarks are a consumer's question; this one joins no group and reads nothing.
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "speed-log-starts"})
+    consumer = Consumer({**client, "group.id": f"{GROUP_PREFIX}speed-starts"})
     try:
         return {
             partition: consumer.get_watermark_offsets(

@@ -13,13 +13,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from lakehouse.broker import topic_id
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
+from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings, topic_id
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
+from schemas.registry import schema_registry
 from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer, observations
 from speed.log import log_starts
 
@@ -134,7 +135,8 @@ def start_query(
     layer = SpeedLayer(spark)
     source = (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", settings.bootstrap_servers)
+        .options(**{f"kafka.{key}": value for key, value in jvm_client_settings(settings).items()})
+        .option("groupIdPrefix", f"{GROUP_PREFIX}speed")
         .option("subscribe", TOPIC)
         .option("maxOffsetsPerTrigger", MAX_EVENTS_PER_BATCH)
         .option("failOnDataLoss", "true")
@@ -144,7 +146,9 @@ def start_query(
         source = source.option("startingOffsets", json.dumps({TOPIC: starts}))
     records = records_of(source.load(), generation)
     writer = (
-        observations(records, max_payload_bytes=settings.max_payload_bytes)
+        observations(
+            records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
+        )
         .writeStream.queryName(f"speed_{TOPIC}")
         .option("checkpointLocation", checkpoint.as_uri())
         .foreachBatch(lambda micro_batch, _batch_id: layer.process(micro_batch))

@@ -20,9 +20,10 @@ from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
 import schemas
-from lakehouse.broker import PROCESS, TRADES_TOPIC, ensure_topics, start_broker, stop_broker
+from lakehouse.broker import PROCESS, start_broker
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import beat_path, last_beat
+from lakehouse.kafka import TRADES_TOPIC, ClientSettings, client_settings, ensure_topics
 from lakehouse.processes import ProcessRecord, Supervisor
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
@@ -106,7 +107,7 @@ class EmbeddedLake:
 
     def log(self, topic: str = TRADES_TOPIC) -> list[LogRecord]:
         """Read a topic from its beginning to its present end."""
-        return read_topic(self.settings.bootstrap_servers, topic)
+        return read_topic(client_settings(self.settings), topic)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Run SQL over the lake's tables and merged views."""
@@ -156,21 +157,21 @@ def embedded_lake(settings: Settings) -> Iterator[EmbeddedLake]:
         for record in supervisor.records():
             if record.name != PROCESS:
                 supervisor.stop(record.name, grace_seconds=0)
-        stop_broker(settings, supervisor)
+        supervisor.stop(PROCESS)
 
 
-def read_topic(bootstrap_servers: str, topic: str) -> list[LogRecord]:
+def read_topic(client: ClientSettings, topic: str) -> list[LogRecord]:
     """Read a topic from its beginning to its present end, by partition and offset."""
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "test-reader",
+            **client,
+            "group.id": "lakehouse-test-reader",
             "enable.auto.commit": False,
             "fetch.max.bytes": 64 * 1024 * 1024,
             "max.partition.fetch.bytes": 32 * 1024 * 1024,
         }
     )
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = AdminClient({**client})
     partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
     try:
         ends = {

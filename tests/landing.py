@@ -13,8 +13,8 @@ from pyiceberg.catalog import Catalog
 
 from ingestion.lander.lander import Lander
 from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE, Landed
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ensure_topics
 from lakehouse.catalog import load_catalog
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ensure_topics
 from lakehouse.settings import Settings
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec

@@ -24,6 +24,7 @@ from lakehouse.positions import LogPosition
 from lakehouse.progress import Progress
 from lakehouse.settings import Settings
 from schemas import tables
+from schemas.registry import ContractRegistry
 from speed.layer import SpeedLayer, observations
 
 TOPIC = "market.trades"
@@ -141,7 +142,8 @@ class SmallLake:
         if rows:
             records = self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS))
             limit = self.settings.max_payload_bytes
-            self.speed.process(observations(records, max_payload_bytes=limit))
+            news = observations(records, ContractRegistry(), max_payload_bytes=limit)
+            self.speed.process(news)
         self.read = {partition: len(log) for partition, log in self.logs.items()}
 
     def restart_speed(self, *, forget: int = 0) -> None:

@@ -50,7 +50,7 @@ def land(
 
     Example: lakehouse land --once
     """
-    settings = get_settings()
+    settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
     if metrics_port is not None:
         serve_metrics(metrics_port)

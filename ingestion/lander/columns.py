@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from confluent_kafka import Message
 
 from ingestion.lander.peek import Layout, peek, peek_one
-from schemas.registry import ContractRegistry
+from schemas.registry import SchemaRegistry
 from schemas.wire import EventCodec, UndecodableError
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -63,10 +63,12 @@ def next_offsets(columns: pa.Table) -> dict[int, int]:
 class TradeSorter:
     """Tells events that can be landed from those that nobody will be able to decode."""
 
-    def __init__(self, layouts: Mapping[int, Layout], *, max_payload_bytes: int) -> None:
+    def __init__(
+        self, registry: SchemaRegistry, layouts: Mapping[int, Layout], *, max_payload_bytes: int
+    ) -> None:
         self._layouts = layouts
         # Names the reason why something cannot be read; what can be read is not asked about.
-        self._codec = EventCodec(ContractRegistry(), max_payload_bytes)
+        self._codec = EventCodec(registry, max_payload_bytes)
         self._max_payload_bytes = max_payload_bytes
 
     def sort(self, columns: pa.Table, topic: str) -> Sorted:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingestion.lander import metrics
+from lakehouse.kafka import GROUP_PREFIX, ClientSettings
 
 # One call into librdkafka for so many messages: more gain nothing, and wait longer to fill.
 MESSAGES_PER_READ = 10_000
@@ -21,12 +22,12 @@ _FATAL = frozenset(
 )
 
 
-def consumer_settings(bootstrap_servers: str, *, queue_kbytes: int) -> dict[str, str | int | bool]:
+def consumer_settings(client: ClientSettings, *, queue_kbytes: int) -> dict[str, str | int | bool]:
     """Return librdkafka's settings for a consumer that is told every offset it reads."""
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **client,
         # Demanded by the client; no offset is ever stored under it.
-        "group.id": "lakehouse-lander",
+        "group.id": f"{GROUP_PREFIX}lander",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         # An offset that is not there is an error to stop at, never a reason to start elsewhere.
@@ -52,7 +53,7 @@ class Feed:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        client: ClientSettings,
         topic: str,
         offsets: Mapping[int, int],
         *,
@@ -60,7 +61,7 @@ class Feed:
     ) -> None:
         self.topic = topic
         self.next = dict(offsets)
-        self._consumer = Consumer(consumer_settings(bootstrap_servers, queue_kbytes=queue_kbytes))
+        self._consumer = Consumer(consumer_settings(client, queue_kbytes=queue_kbytes))
         self._consumer.assign(
             [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
         )

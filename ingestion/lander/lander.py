@@ -18,10 +18,11 @@ from ingestion.lander.feed import Feed
 from ingestion.lander.log import KafkaLog
 from ingestion.lander.peek import layouts
 from ingestion.lander.writer import Batch, BronzeWriter, Landed
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, client_settings
 from lakehouse.progress import Progress
 from lakehouse.settings import Settings
+from schemas.registry import schema_registry
 
 # Two batches at most are in memory, one being read and one being written.
 COMMIT_BYTES = 64 * 1024 * 1024
@@ -61,12 +62,13 @@ class Lander:
         self._settings = settings
         self._writer = BronzeWriter(
             catalog,
-            KafkaLog(settings.bootstrap_servers),
+            KafkaLog(client_settings(settings)),
             new_generation=new_generation,
             accept_loss=accept_loss,
         )
+        registry = schema_registry(settings)
         self._sorter = TradeSorter(
-            layouts(TRADES_TOPIC), max_payload_bytes=settings.max_payload_bytes
+            registry, layouts(registry, TRADES_TOPIC), max_payload_bytes=settings.max_payload_bytes
         )
         self._trades = self._feed(self._writer.trades, QUEUE_KBYTES)
         self._frames = self._feed(self._writer.frames, FRAMES_QUEUE_KBYTES)
@@ -168,5 +170,5 @@ class Lander:
             ) from error
 
     def _feed(self, progress: Progress, queue_kbytes: int) -> Feed:
-        servers = self._settings.bootstrap_servers
-        return Feed(servers, progress.topic, progress.offsets, queue_kbytes=queue_kbytes)
+        client = client_settings(self._settings)
+        return Feed(client, progress.topic, progress.offsets, queue_kbytes=queue_kbytes)

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import ClientSettings
 from lakehouse.progress import Progress
 
 REQUEST_SECONDS = 10.0
@@ -48,9 +49,9 @@ class TopicState:
 class KafkaLog:
     """Answers what Kafka knows about topics."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, client: ClientSettings) -> None:
         # librdkafka's own log lines would interleave with ours; failures come as exceptions.
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._admin = AdminClient({**client, "log_level": 0})
 
     def topic_id(self, topic: str) -> str:
         """Return Kafka's own id of the topic.

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-import schemas
 from lakehouse.errors import LakehouseError
-from schemas.registry import ContractRegistry
+from schemas.registry import SchemaRegistry
+from schemas.topic_schemas import topic_schemas
 
 EVENT_TIME: Final = "event_time"
 # Confluent wire format: a zero byte, then the schema id, four bytes, big-endian.
@@ -47,17 +47,14 @@ class Peeked(NamedTuple):
     read: npt.NDArray[np.bool_]
 
 
-def layouts(topic: str) -> dict[int, Layout]:
-    """Return the layout of every schema version that the contracts list for a topic.
+def layouts(registry: SchemaRegistry, topic: str) -> dict[int, Layout]:
+    """Return the layout of every schema version that the contracts list for a topic, by its id.
 
     Raises:
         UnreadableSchemaError: A version cannot be read by :func:`peek`.
     """
-    registry = ContractRegistry()
-    return {
-        version.id: layout_of(json.loads(registry.schema_for(version.id)))
-        for version in schemas.topics()[topic].versions
-    }
+    writers = topic_schemas(registry, topic).writers
+    return {schema_id: layout_of(json.loads(schema)) for schema_id, schema in writers.items()}
 
 
 def layout_of(schema: Mapping[str, Any]) -> Layout:

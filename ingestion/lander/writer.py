@@ -19,8 +19,8 @@ from ingestion.lander.columns import stamp
 from ingestion.lander.commits import BronzeTable
 from ingestion.lander.log import KafkaLog, TopicChangedError, TopicState, resume
 from ingestion.lander.retries import persist
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.progress import Progress
 
 TRADES_TABLE = "bronze.market_trades"

@@ -23,8 +23,8 @@ import pytest
 from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, LogRecord, embedded_lake
 
 from demo.oracle import LoggedEvent, accepted, compare, naive_bars, naive_trades
-from lakehouse.broker import TRADES_TOPIC
 from lakehouse.intervals import Interval
+from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec, UndecodableError

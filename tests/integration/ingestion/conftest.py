@@ -8,7 +8,7 @@ from landing import make_topics_again
 
 import schemas
 from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
-from lakehouse.broker import start_broker, stop_broker
+from lakehouse.broker import PROCESS, start_broker
 from lakehouse.catalog import load_catalog
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
@@ -23,7 +23,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         start_broker(settings, supervisor)
         yield settings.bootstrap_servers
     finally:
-        stop_broker(settings, supervisor)
+        supervisor.stop(PROCESS)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from landing import Sent, land, make_topics_again, once_each, places
 from ingestion.lander.lander import Lander
 from ingestion.lander.log import EventsLostError, TopicChangedError
 from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
-from lakehouse.broker import TRADES_TOPIC
 from lakehouse.catalog import load_catalog
+from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
 
 pytestmark = pytest.mark.integration

@@ -15,9 +15,9 @@ from ingestion.lander.cli import PROCESS
 from ingestion.lander.commits import BronzeTable, FencedError
 from ingestion.lander.lander import Lander
 from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
-from lakehouse.broker import TRADES_TOPIC
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import beat_path
+from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
 

@@ -23,13 +23,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from ingestion.adapters import venue_of_file
 from ingestion.producer import BrokerUnavailableError, EventProducer
 from ingestion.replay import adapters_for, replay
-from lakehouse.broker import (
-    DEAD_LETTERS_TOPIC,
-    TRADES_TOPIC,
-    ensure_topics,
-    start_broker,
-    stop_broker,
-)
+from lakehouse.broker import PROCESS, start_broker
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, client_settings, ensure_topics
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
 from schemas.registry import ContractRegistry
@@ -59,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         ensure_topics(settings)
         yield settings
     finally:
-        stop_broker(settings, supervisor)
+        supervisor.stop(PROCESS)
 
 
 class Tail:
@@ -291,13 +286,15 @@ def test_live_feed_ends_politely(
 def test_absent_broker_and_absent_topic_are_named(home: Settings) -> None:
     encode = EventCodec(ContractRegistry(), 1).encode
     with pytest.raises(BrokerUnavailableError, match="no Kafka broker answers at 127"):
-        EventProducer.connect("127.0.0.1:1", encode, max_payload_bytes=1, timeout_seconds=1)
+        EventProducer.connect(
+            {"bootstrap.servers": "127.0.0.1:1"}, encode, max_payload_bytes=1, timeout_seconds=1
+        )
     admin = AdminClient({"bootstrap.servers": home.bootstrap_servers})
     admin.delete_topics([DEAD_LETTERS_TOPIC])[DEAD_LETTERS_TOPIC].result()
     wait_for(lambda: DEAD_LETTERS_TOPIC not in admin.list_topics(timeout=10).topics)
     try:
         with pytest.raises(BrokerUnavailableError, match=DEAD_LETTERS_TOPIC):
-            EventProducer.connect(home.bootstrap_servers, encode, max_payload_bytes=1)
+            EventProducer.connect(client_settings(home), encode, max_payload_bytes=1)
     finally:
         ensure_topics(home)
 
@@ -309,7 +306,7 @@ def test_broker_that_goes_away_for_a_while_loses_and_doubles_nothing(
     assert broker is not None
     path = SAMPLE[0]
     producer = EventProducer.connect(
-        home.bootstrap_servers,
+        client_settings(home),
         EventCodec(ContractRegistry(), 1_000_000).encode,
         max_payload_bytes=1_000_000,
     )

@@ -11,14 +11,8 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from lakehouse.broker import (
-    TRADES_TOPIC,
-    TopicError,
-    ensure_topics,
-    start_broker,
-    stop_broker,
-    topic_id,
-)
+from lakehouse.broker import PROCESS, start_broker
+from lakehouse.kafka import TRADES_TOPIC, TopicError, ensure_topics, topic_id
 from lakehouse.processes import Supervisor
 from lakehouse.settings import NotRunningError, Settings
 
@@ -31,7 +25,7 @@ DEADLINE_SECONDS = 60.0
 def supervisor(settings: Settings) -> Iterator[Supervisor]:
     supervisor = Supervisor(settings.home)
     yield supervisor
-    stop_broker(settings, supervisor)
+    supervisor.stop(PROCESS)
 
 
 def test_log_topics_and_ids_outlive_a_restart(settings: Settings, supervisor: Supervisor) -> None:
@@ -54,7 +48,7 @@ def test_log_topics_and_ids_outlive_a_restart(settings: Settings, supervisor: Su
     producer.produce(TRADES_TOPIC, oversized, partition=0)
     assert producer.flush(DEADLINE_SECONDS) == 0
 
-    assert stop_broker(settings, supervisor)
+    assert supervisor.stop(PROCESS)
     start_broker(settings, supervisor)
     assert topic_id(settings, TRADES_TOPIC) == identity
     consumer = Consumer(

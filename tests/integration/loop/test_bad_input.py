@@ -24,8 +24,8 @@ from batch.job import BatchJob
 from batch.reconciliation import Reconciliation
 from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
 from ingestion.lander.lander import Lander
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.intervals import Interval
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.settings import Settings
 from speed.query import start_query
 

@@ -78,7 +78,11 @@ class Bench:
         self.asked = 0
         monkeypatch.setattr(freshness, "Consumer", lambda _: self.log)
         self.probe = FreshnessProbe(
-            "nowhere", "topic", self._answer, clock=lambda: self.now, **options
+            {"bootstrap.servers": "nowhere"},
+            "topic",
+            self._answer,
+            clock=lambda: self.now,
+            **options,
         )
 
     def _answer(self) -> Mapping[str, int]:

@@ -15,12 +15,12 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_setting_is_in_the_table_and_no_other() -> None:
-    named = set(re.findall(r"^\| `LAKEHOUSE_([A-Z_]+)`", README, re.MULTILINE))
+    named = set(re.findall(r"^\| `LAKEHOUSE_([A-Z0-9_]+)`", README, re.MULTILINE))
     assert named == {name.upper() for name in Settings.model_fields}
 
 
 def test_every_setting_that_is_mentioned_exists() -> None:
-    mentioned = set(re.findall(r"LAKEHOUSE_([A-Z][A-Z_]*)", README))
+    mentioned = set(re.findall(r"LAKEHOUSE_([A-Z][A-Z0-9_]*)", README))
     assert mentioned <= {name.upper() for name in Settings.model_fields}
 
 

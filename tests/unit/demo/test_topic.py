@@ -34,5 +34,5 @@ def test_a_log_that_goes_silent_is_an_error_that_names_it(monkeypatch: pytest.Mo
     silent = SilentConsumer({})
     monkeypatch.setattr(topic, "Consumer", lambda _settings: silent)
     with pytest.raises(topic.LogStalledError, match=r"market\.trades at there .*\{0: 7\}"):
-        list(topic.read_topic("there", "market.trades"))
+        list(topic.read_topic({"bootstrap.servers": "there"}, "market.trades"))
     assert silent.closed

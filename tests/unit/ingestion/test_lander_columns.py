@@ -24,7 +24,7 @@ from schemas.wire import EventCodec, UndecodableError
 
 MAX_BYTES = 10_000
 CODEC = EventCodec(ContractRegistry(), MAX_BYTES)
-LAYOUTS = layouts("market.trades")
+LAYOUTS = layouts(ContractRegistry(), "market.trades")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGS = st.integers(-(2**63), 2**63 - 1)
 
@@ -91,7 +91,7 @@ def prefix(texts: tuple[bytes, bytes, bytes], trade_id: int, event_time_us: int)
 
 def sort(*payloads: bytes | None) -> tuple[pa.Table, pa.Table]:
     messages = [FakeMessage(10 + n, payload) for n, payload in enumerate(payloads)]
-    sorter = TradeSorter(LAYOUTS, max_payload_bytes=MAX_BYTES)
+    sorter = TradeSorter(ContractRegistry(), LAYOUTS, max_payload_bytes=MAX_BYTES)
     found = sorter.sort(message_columns(messages), "market.trades")
     return found.accepted, found.refused
 

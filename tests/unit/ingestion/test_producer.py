@@ -6,8 +6,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ingestion import producer as producing
 from ingestion.adapters import TradeEvent
-from ingestion.producer import Delivered, DeliveryError, EventProducer, client_settings
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from ingestion.producer import Delivered, DeliveryError, EventProducer, producer_settings
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 
 EVENT = TradeEvent(
     event_type="TRADE",
@@ -245,7 +245,7 @@ def test_dead_letter_keeps_the_beginning_of_what_no_broker_takes(
 
 
 def test_settings_promise_order_and_no_loss() -> None:
-    settings = client_settings("somewhere:9092")
+    settings = producer_settings({"bootstrap.servers": "somewhere:9092"})
     assert settings["enable.idempotence"] is True
     assert settings["acks"] == "all"
     assert settings["partitioner"] == "murmur2_random"

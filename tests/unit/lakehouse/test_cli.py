@@ -100,5 +100,5 @@ def test_a_wrong_setting_is_refused_with_its_name(
 
 def test_only_names_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
     result = CliRunner().invoke(cli.app, ["up", "--only", "kafka,zookeeper"])
-    assert result.exit_code == 2
-    assert "zookeeper" in result.output
+    assert result.exit_code != 0
+    assert "zookeeper" in str(result.exception)

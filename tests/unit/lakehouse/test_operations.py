@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lakehouse import broker, operations
+from lakehouse import broker, embedded, operations
+from lakehouse.components import Launch
 from lakehouse.errors import LakehouseError
-from lakehouse.processes import ProcessError, ProcessRecord, Supervisor
+from lakehouse.processes import ProcessError, Supervisor
 from lakehouse.settings import Settings
 
 # A layer's sign of life, then work without end; a layer that fails; a verb that ends well.
@@ -27,15 +28,14 @@ def verbs(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[dict[
     """Python code that stands in for each verb; the broker is a process that only sleeps."""
     code = dict(VERBS)
 
-    def start_broker(settings: Settings, supervisor: Supervisor) -> ProcessRecord:
-        return supervisor.start("kafka", [sys.executable, "-c", "import time; time.sleep(600)"])
-
+    sleeping = Launch([sys.executable, "-c", "import time; time.sleep(600)"], port=1)
     monkeypatch.setattr(
-        operations, "_verb", lambda *words: [sys.executable, "-c", code[words[0]], *words]
+        embedded, "verb", lambda *words: [sys.executable, "-c", code[words[0]], *words]
     )
-    monkeypatch.setattr(broker, "start_broker", start_broker)
-    monkeypatch.setattr(broker, "ensure_topics", lambda settings: None)
-    monkeypatch.setattr(operations, "LAYER_DEADLINE_SECONDS", 30.0)
+    monkeypatch.setattr(broker, "launch", lambda *_: sleeping)
+    monkeypatch.setattr(embedded, "broker_answers", lambda _: True)
+    monkeypatch.setattr(embedded, "ensure_topics", lambda settings: None)
+    monkeypatch.setattr(embedded, "LAYER_DEADLINE_SECONDS", 30.0)
     yield code
     operations.down(settings)
 
@@ -48,11 +48,11 @@ def test_up_starts_all_in_order_and_down_stops_all(
     settings: Settings, verbs: dict[str, str]
 ) -> None:
     told: list[str] = []
-    operations.up(settings, operations.PROCESSES, told.append)
+    operations.up(settings, told.append)
     assert running(settings) == ["kafka", "land", "speed"]
-    assert told[:3] == ["starting the broker", "making the topics", "making the tables"]
+    assert told[:3] == ["starting kafka", "making the topics", "making the tables"]
     by_name = {entry.name: entry for entry in operations.status(settings)}
-    assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "starting")
+    assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "ready")
     assert (by_name["land"].rss_bytes or 0) > 0
     assert operations.down(settings) == ["speed", "land", "kafka"]
     assert running(settings) == []
@@ -60,9 +60,9 @@ def test_up_starts_all_in_order_and_down_stops_all(
 
 
 def test_up_again_starts_only_what_is_missing(settings: Settings, verbs: dict[str, str]) -> None:
-    operations.up(settings, ["kafka", "land"], lambda _: None)
+    operations.up(settings, lambda _: None, only=["kafka", "land"])
     before = {entry.name: entry.pid for entry in operations.status(settings)}
-    operations.up(settings, operations.PROCESSES, lambda _: None)
+    operations.up(settings, lambda _: None)
     after = {entry.name: entry.pid for entry in operations.status(settings)}
     assert (after["kafka"], after["land"]) == (before["kafka"], before["land"])
     assert after["speed"] is not None
@@ -71,10 +71,10 @@ def test_up_again_starts_only_what_is_missing(settings: Settings, verbs: dict[st
 def test_a_layer_that_dies_takes_down_what_was_started_with_it(
     settings: Settings, verbs: dict[str, str]
 ) -> None:
-    operations.up(settings, ["kafka"], lambda _: None)
+    operations.up(settings, lambda _: None, only=["kafka"])
     verbs["speed"] = "raise SystemExit('no checkpoint')"
     with pytest.raises(ProcessError, match=r"speed died while starting(.|\n)*no checkpoint"):
-        operations.up(settings, operations.PROCESSES, lambda _: None)
+        operations.up(settings, lambda _: None)
     assert running(settings) == ["kafka"], "what ran before is not touched"
 
 
@@ -83,7 +83,7 @@ def test_tables_that_cannot_be_made_are_said_with_the_reason(
 ) -> None:
     verbs["schemas"] = "raise SystemExit('contract gold.bars_1m: unknown type')"
     with pytest.raises(LakehouseError, match=r"`lakehouse schemas apply` failed:\n.*unknown type"):
-        operations.up(settings, operations.PROCESSES, lambda _: None)
+        operations.up(settings, lambda _: None)
     assert running(settings) == []
 
 
@@ -92,19 +92,19 @@ def test_interrupted_at_any_step_nothing_is_left_running(
     settings: Settings, verbs: dict[str, str], number: signal.Signals
 ) -> None:
     def interrupt(step: str) -> None:
-        if step == "waiting for speed":
-            assert running(settings) == ["kafka", "land", "speed"]
+        if step == "starting speed":
+            assert running(settings) == ["kafka", "land"]
             os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
-        operations.up(settings, operations.PROCESSES, interrupt)
+        operations.up(settings, interrupt)
     assert running(settings) == []
 
 
 def test_a_killed_layer_is_dead_until_up_starts_it_again(
     settings: Settings, verbs: dict[str, str]
 ) -> None:
-    operations.up(settings, ["kafka", "land"], lambda _: None)
+    operations.up(settings, lambda _: None, only=["kafka", "land"])
     record = Supervisor(settings.home).find("land")
     assert record is not None
     os.kill(record.pid, signal.SIGKILL)
@@ -113,14 +113,14 @@ def test_a_killed_layer_is_dead_until_up_starts_it_again(
         time.sleep(0.01)
     states = {entry.name: entry.state for entry in operations.status(settings)}
     assert states == {"kafka": "running", "land": "dead", "speed": "stopped"}
-    operations.up(settings, ["land"], lambda _: None)
+    operations.up(settings, lambda _: None, only=["land"])
     assert running(settings) == ["kafka", "land"]
 
 
 def test_a_layer_without_beats_is_stalled(
     settings: Settings, verbs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operations.up(settings, ["kafka", "land"], lambda _: None)
-    monkeypatch.setattr(operations, "STALLED_SECONDS", 0.0)
+    operations.up(settings, lambda _: None, only=["kafka", "land"])
+    monkeypatch.setattr(embedded, "STALLED_SECONDS", 0.0)
     [land] = [entry for entry in operations.status(settings) if entry.name == "land"]
     assert land.health == "stalled"

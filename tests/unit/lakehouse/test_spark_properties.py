@@ -1,6 +1,7 @@
 """What the settings amount to in Spark's own properties; no JVM is started."""
 
 import pytest
+from pydantic import SecretStr
 
 from lakehouse import spark
 from lakehouse.settings import Settings
@@ -24,12 +25,38 @@ def test_embedded_is_local_and_on_the_loopback(settings: Settings) -> None:
     )
 
 
-def test_a_cluster_brings_its_own_jars(settings: Settings) -> None:
+def test_executors_of_a_cluster_have_the_same_jars(settings: Settings) -> None:
     properties = session_properties(
-        settings.model_copy(update={"spark_master": "spark://master:7077"})
+        settings.model_copy(update={"spark_master": "spark://master:7077", "spark_executors": 3})
     )
-    assert "spark.driver.extraClassPath" not in properties
-    assert "spark.driver.bindAddress" not in properties
+    assert properties["spark.executor.extraClassPath"].endswith("a.jar")
+    assert properties["spark.cores.max"] == "3"
+    assert "spark.executor.extraClassPath" not in session_properties(settings)
+
+
+def test_a_catalog_in_postgresql_and_a_store_are_reached_without_their_secrets_being_shown(
+    settings: Settings,
+) -> None:
+    stack = settings.model_copy(
+        update={
+            "catalog_uri": "postgresql+psycopg2://iceberg@db:5432/iceberg",
+            "catalog_password": SecretStr("hidden-1"),
+            "s3_endpoint": "https://store:9000",
+            "s3_access_key": "batch",
+            "s3_secret_key": SecretStr("hidden-2"),
+            "spark_secret": SecretStr("hidden-3"),
+            "ca_file": settings.home / "ca.pem",
+            "ca_truststore": settings.home / "ca.p12",
+        }
+    )
+    properties = session_properties(stack)
+    assert properties["spark.sql.catalog.lake.uri"] == (
+        f"jdbc:postgresql://db:5432/iceberg?sslmode=verify-full&sslrootcert={stack.ca_file}"
+    )
+    assert properties["spark.sql.catalog.lake.jdbc.user"] == "iceberg"
+    assert properties["spark.sql.catalog.lake.s3.endpoint"] == "https://store:9000"
+    assert f"trustStore={stack.ca_truststore}" in properties["spark.executor.extraJavaOptions"]
+    assert not [value for value in properties.values() if "hidden" in value]
 
 
 def test_a_catalog_without_counterpart_is_refused_without_its_password(settings: Settings) -> None:

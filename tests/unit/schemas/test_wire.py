@@ -240,6 +240,9 @@ class TwoVersions:
         self._schemas = {1: first, 2: second}
         self.topic = Topic("market.trades", "venue:symbol", "s", (_v(1), _v(2)))
 
+    def ids(self, topic: Topic) -> list[int]:
+        return [version.id for version in topic.versions]
+
     def schema_for(self, schema_id: int) -> str:
         return json.dumps(self._schemas[schema_id])
 

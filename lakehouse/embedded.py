@@ -1,0 +1,118 @@
+"""The embedded profile: one broker, the lander and the speed layer, all on this machine."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from lakehouse import broker
+from lakehouse.components import READY, Component, Launch, answers
+from lakehouse.errors import LakehouseError
+from lakehouse.heartbeat import beat_path, last_beat
+from lakehouse.kafka import broker_answers, client_settings, ensure_topics
+from lakehouse.processes import Supervisor
+from lakehouse.settings import NotRunningError, Settings
+
+# Our own verbs that run until they are stopped.
+LAYERS = ("land", "speed")
+# A Spark driver takes ten seconds to its first micro-batch on an idle laptop.
+LAYER_DEADLINE_SECONDS = 120.0
+# Longer than any sane pause between two commits or micro-batches.
+STALLED_SECONDS = 60.0
+
+
+class VerbFailedError(LakehouseError):
+    """A command of our own that a start depends on has failed."""
+
+
+def components(settings: Settings, environ: Mapping[str, str]) -> list[Component]:
+    """Return what the embedded profile consists of.
+
+    Args:
+        settings: The home.
+        environ: Variables of the layers' processes, beside those of this one.
+    """
+    supervisor = Supervisor(settings.home)
+    log = Component(
+        broker.PROCESS,
+        launch=partial(broker.launch, settings, supervisor),
+        health=answers(partial(_broker_answers, settings)),
+        provision=partial(ensure_topics, settings),
+        provides="the topics",
+        deadline_seconds=broker.START_DEADLINE_SECONDS,
+    )
+    if settings.kafka_bootstrap:  # somebody else's; all that is ours in it is the topics
+        log = Component(broker.PROCESS, provision=log.provision, provides=log.provides)
+    return [log, tables(settings, after=(broker.PROCESS,)), *layers(settings, environ)]
+
+
+def tables(settings: Settings, *, after: tuple[str, ...]) -> Component:
+    """Return the task that makes the tables, and gives the topics' schemas to the registry."""
+    return Component(
+        "tables",
+        after=after,
+        provision=partial(run_verb, settings, "schemas", "apply"),
+        provides="the tables",
+    )
+
+
+def layers(settings: Settings, environ: Mapping[str, str]) -> list[Component]:
+    """Return the lander and the speed layer."""
+    return [
+        Component(
+            name,
+            after=("tables",),
+            launch=_layer(settings, name, environ),
+            health=partial(_health_of_layer, settings, name),
+            deadline_seconds=LAYER_DEADLINE_SECONDS,
+        )
+        for name in LAYERS
+    ]
+
+
+def verb(*words: str) -> list[str]:
+    """Return the arguments that run a verb of the command line."""
+    return [sys.executable, "-m", "lakehouse", *words]
+
+
+def run_verb(settings: Settings, *words: str) -> None:
+    """Run a verb to its end.
+
+    Raises:
+        VerbFailedError: It failed; quotes what it said.
+    """
+    done = subprocess.run(  # noqa: S603 - our own command line
+        verb(*words),
+        env=os.environ | {"LAKEHOUSE_HOME": str(settings.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise VerbFailedError(
+            f"`lakehouse {' '.join(words)}` failed:\n{done.stdout}{done.stderr}".rstrip()
+        )
+
+
+def _layer(settings: Settings, name: str, environ: Mapping[str, str]) -> Callable[[], Launch]:
+    def launch() -> Launch:
+        beat_path(settings.home, name).unlink(missing_ok=True)
+        return Launch(verb(name), {"LAKEHOUSE_HOME": str(settings.home), **environ})
+
+    return launch
+
+
+def _broker_answers(settings: Settings) -> bool:
+    try:
+        return broker_answers(client_settings(settings))
+    except NotRunningError:
+        return False
+
+
+def _health_of_layer(settings: Settings, name: str) -> str:
+    beat = last_beat(settings.home, name)
+    if beat is None:
+        return "starting"
+    return READY if time.time() - beat < STALLED_SECONDS else "stalled"
