@@ -297,6 +297,7 @@ def test_absent_broker_and_absent_topic_are_named(home: Settings) -> None:
             EventProducer.connect(client_settings(home), encode, max_payload_bytes=1)
     finally:
         ensure_topics(home)
+        wait_for(lambda: DEAD_LETTERS_TOPIC in admin.list_topics(timeout=10).topics)
 
 
 def test_broker_that_goes_away_for_a_while_loses_and_doubles_nothing(
