@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     schema_registry: str | None = Field(
         default=None, description="Address of the schema registry; unset means the contracts."
     )
+    schema_registry_token: SecretStr | None = Field(
+        default=None, description="Bearer token that proves this role to the schema registry."
+    )
     catalog_uri: str | None = Field(
         default=None,
         description="SQLAlchemy address of the Iceberg catalog; unset means a file in home.",
@@ -76,10 +79,6 @@ class Settings(BaseSettings):
     ca_truststore: Path | None = Field(
         default=None, description="The same authority as a PKCS #12 trust store, for JVMs."
     )
-    client_certificate: Path | None = Field(
-        default=None, description="PEM file that proves this role to the schema registry."
-    )
-    client_key: Path | None = Field(default=None, description="PEM file of that one's key.")
     spark_master: str = Field(default="local[2]", description="Spark master address.")
     spark_secret: SecretStr | None = Field(
         default=None, description="Secret that a Spark cluster's processes know one another by."
@@ -116,9 +115,7 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged."
     )
 
-    @field_validator(
-        "home", "cache", "ca_file", "ca_truststore", "client_certificate", "client_key"
-    )
+    @field_validator("home", "cache", "ca_file", "ca_truststore")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None

@@ -1,6 +1,7 @@
 """The Spark session: the only place where the embedded profile differs from a cluster."""
 
 import os
+import shlex
 import sys
 import time
 
@@ -10,6 +11,7 @@ from sqlalchemy.engine import make_url
 from lakehouse.artifacts import cached_jars
 from lakehouse.catalog import CATALOG_NAME, SQLITE_BUSY_TIMEOUT_SECONDS, load_catalog
 from lakehouse.errors import LakehouseError
+from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
 from lakehouse.processes import LOOPBACK
@@ -45,7 +47,7 @@ def spark_session(settings: Settings, app_name: str, **overrides: str) -> SparkS
     configuration = session_properties(settings) | overrides
     _refuse_another_lake(configuration)
     load_catalog(settings)  # PyIceberg must make the catalog's tables first: both then agree on V1
-    _prepare_process(settings)
+    _prepare_process(settings, app_name)
     builder = SparkSession.builder.appName(app_name).master(settings.spark_master)
     for key, value in configuration.items():
         builder = builder.config(key, value)
@@ -217,13 +219,18 @@ def _refuse_another_lake(configuration: dict[str, str]) -> None:
         )
 
 
-def _prepare_process(settings: Settings) -> None:
+def _prepare_process(settings: Settings, app_name: str) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
     os.environ["SPARK_LOCAL_IP"] = LOOPBACK
     os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
     if settings.spark_secret:
-        # The one way to hand it over that no listing of processes shows.
-        os.environ["_SPARK_AUTH_SECRET"] = settings.spark_secret.get_secret_value()
+        file = settings.home / "spark" / f"{app_name}.properties"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        secret = settings.spark_secret.get_secret_value()
+        write_secretly(file, f"spark.authenticate.secret {secret}\n".encode())
+        os.environ["PYSPARK_SUBMIT_ARGS"] = (
+            f"--properties-file {shlex.quote(str(file))} pyspark-shell"
+        )
     # PySpark hands timestamps over as naive datetimes in the process's own zone.
     os.environ["TZ"] = "UTC"
     time.tzset()

@@ -35,14 +35,18 @@ class ConfluentRegistry:
         """Prepare a client; the registry is first asked when something is wanted of it."""
         assert settings.schema_registry is not None  # noqa: S101 - who calls has looked
         self._address = settings.schema_registry
-        files = {
-            "ssl.ca.location": settings.ca_file,
-            "ssl.certificate.location": settings.client_certificate,
-            "ssl.key.location": settings.client_key,
-        }
-        self._client = SchemaRegistryClient(
-            {"url": self._address} | {key: str(path) for key, path in files.items() if path}
-        )
+        client = {"url": self._address}
+        if settings.ca_file:
+            client["ssl.ca.location"] = str(settings.ca_file)
+        if settings.schema_registry_token:
+            client |= {
+                "bearer.auth.credentials.source": "STATIC_TOKEN",
+                "bearer.auth.token": settings.schema_registry_token.get_secret_value(),
+                # Of Confluent's cloud; the client demands them, others do not look at them.
+                "bearer.auth.logical.cluster": "none",
+                "bearer.auth.identity.pool.id": "none",
+            }
+        self._client = SchemaRegistryClient(client)
         self._stated = ContractRegistry()
         self._schemas: dict[int, str] = {}
         self._lock = threading.Lock()

@@ -1,0 +1,1 @@
+"""The real stack on one machine: native servers, with their real configuration from ``infra/``."""

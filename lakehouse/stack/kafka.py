@@ -1,0 +1,141 @@
+"""Kafka as others reach it: TLS, a user for each role, and rules for what each may do."""
+
+import os
+from functools import partial
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from lakehouse.artifacts import cached_jars
+from lakehouse.broker import (
+    HEAP,
+    START_DEADLINE_SECONDS,
+    data_folder,
+    format_storage,
+    write_configuration,
+)
+from lakehouse.components import Component, Launch, answers
+from lakehouse.infra import infra_file
+from lakehouse.java import find_java
+from lakehouse.kafka import (
+    DEAD_LETTERS_TOPIC,
+    GROUP_PREFIX,
+    REQUEST_SECONDS,
+    TRADES_TOPIC,
+    broker_answers,
+    ensure_topics,
+)
+from lakehouse.stack.installation import ROLES, Installation
+
+NAME = "kafka"
+# RFC 7677's recommendation for passwords that people choose; ours are random.
+SCRAM_ITERATIONS = 4096
+READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
+GRANTS = {
+    "ingest": {TRADES_TOPIC: (READ, WRITE), DEAD_LETTERS_TOPIC: (READ, WRITE)},
+    "speed": {TRADES_TOPIC: (READ,)},
+    "orchestration": {TRADES_TOPIC: (DESCRIBE,), DEAD_LETTERS_TOPIC: (DESCRIBE,)},
+}
+"""By role, what it may do with each topic; roles that are not named have no business there."""
+
+
+def component(installation: Installation) -> Component:
+    """Return the broker of an installation."""
+    return Component(
+        NAME,
+        launch=partial(_launch, installation),
+        health=answers(lambda: broker_answers(_operator(installation))),
+        provision=partial(_provision, installation),
+        provides="topics, users and their rights",
+        deadline_seconds=START_DEADLINE_SECONDS,
+        memory_mib=900,
+    )
+
+
+def _launch(installation: Installation) -> Launch:
+    settings = installation.settings
+    java = str(find_java().executable)
+    class_path = os.pathsep.join(str(jar) for jar in cached_jars(settings, "kafka"))
+    own = installation.certificate(NAME)
+    clients, internal, controller = (
+        installation.address(use) for use in (NAME, f"{NAME}-internal", f"{NAME}-controller")
+    )
+    configuration = write_configuration(
+        settings,
+        ["kafka/server.properties", "kafka/security.properties"],
+        {
+            "listeners": (f"CLIENTS://{clients},INTERNAL://{internal},CONTROLLER://{controller}"),
+            "advertised.listeners": f"CLIENTS://{clients},INTERNAL://{internal}",
+            "controller.quorum.voters": f"1@{controller}",
+            "log.dirs": str(data_folder(settings)),
+            "ssl.keystore.location": str(own.both),
+            "ssl.truststore.location": str(installation.authority.file),
+        },
+    )
+    environ = {"CLASSPATH": class_path}
+    if not (data_folder(settings) / "meta.properties").exists():
+        format_storage(java, environ, configuration)
+    logging = f"-Dlog4j2.configurationFile={infra_file('kafka/log4j2.yaml')}"
+    argv = [java, f"-Xms{HEAP}", f"-Xmx{HEAP}", logging, "kafka.Kafka", str(configuration)]
+    return Launch(argv, environ, installation.port(NAME))
+
+
+def _operator(installation: Installation) -> dict[str, str]:
+    """Return the client settings of whoever makes the users: a certificate instead of a user."""
+    own = installation.certificate("operator")
+    return {
+        "bootstrap.servers": installation.address(f"{NAME}-internal"),
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(installation.authority.file),
+        "ssl.certificate.location": str(own.certificate),
+        "ssl.key.location": str(own.key),
+    }
+
+
+def _provision(installation: Installation) -> None:
+    admin = AdminClient({**_operator(installation), "log_level": 0})
+    credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
+    users = [
+        UserScramCredentialUpsertion(
+            role, credentials, installation.secret(f"{NAME}-{role}").encode()
+        )
+        for role in ROLES
+    ]
+    for made in admin.alter_user_scram_credentials(users, request_timeout=REQUEST_SECONDS).values():
+        made.result()
+    for made in admin.create_acls(_rules(), request_timeout=REQUEST_SECONDS).values():
+        made.result()
+    ensure_topics(installation.settings)
+
+
+def _rules() -> list[AclBinding]:
+    rules = []
+    for role, topics in GRANTS.items():
+        for topic, operations in topics.items():
+            rules += [
+                _allow(role, ResourceType.TOPIC, topic, operation) for operation in operations
+            ]
+        # No offset is stored under a group, yet every consumer names one.
+        rules.append(
+            _allow(role, ResourceType.GROUP, GROUP_PREFIX, READ, ResourcePatternType.PREFIXED)
+        )
+    return rules
+
+
+def _allow(
+    role: str,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+) -> AclBinding:
+    return AclBinding(kind, name, pattern, f"User:{role}", "*", operation, AclPermissionType.ALLOW)
