@@ -1,4 +1,4 @@
-"""JVM artifacts: pinned Maven coordinates and checksums, cached once for all installations."""
+"""Maven artifacts: pinned coordinates and checksums, cached once for all installations."""
 
 import hashlib
 import re
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,36 @@ LOCK = "artifacts/artifacts.lock"
 UNKNOWN = "-"
 # Fetching is waiting: more processes than cores, few enough that their JVMs fit a laptop.
 SHARDS = 6
+# A coordinate may leave out its extension and classifier.
+FEWEST_PARTS = 3
+
+
+class Profile(StrEnum):
+    """What is to run here, and so what must be fetched."""
+
+    EMBEDDED = "embedded"
+    """One broker, Spark in its driver, tables in files."""
+    STACK = "stack"
+    """The servers of production, native, on this machine."""
+    COMPOSE = "compose"
+    """The command that checks compose files; nothing of it runs with the platform."""
+
+
+# Sets of the lock that are kept as jars. The set `servers` is not: it is unpacked, by
+# lakehouse.distributions.
+JAR_SETS: dict[Profile, frozenset[str]] = {
+    Profile.EMBEDDED: frozenset({"kafka", "spark"}),
+    Profile.STACK: frozenset({"kafka", "spark", "spark-stack", "jmx"}),
+    Profile.COMPOSE: frozenset(),
+}
 
 
 class ArtifactError(LakehouseError):
-    """A JVM artifact is missing, altered, or stated wrongly in the lock."""
+    """A Maven artifact is missing, altered, or stated wrongly in the lock."""
 
 
 class Artifact(NamedTuple):
-    """One jar: its Maven coordinate, the SHA-256 it must have, and the set it belongs to."""
+    """One file: its Maven coordinate, the SHA-256 it must have, and the set it belongs to."""
 
     coordinate: Coordinate
     sha256: str
@@ -46,7 +69,8 @@ def locked_artifacts(lock: Path | None = None) -> list[Artifact]:
     """Return every artifact of the lock, in its order.
 
     Raises:
-        ArtifactError: A line is not ``group:artifact:version sha256 set``.
+        ArtifactError: A line is not
+            ``group:artifact:version[:extension[:classifier]] sha256 set``.
     """
     path = lock or infra_file(LOCK)
     lines = enumerate(path.read_text().splitlines(), start=1)
@@ -62,16 +86,28 @@ def cached_jars(settings: Settings, set_name: str) -> list[Path]:
     jars = [item.path(settings) for item in locked_artifacts() if item.set_name == set_name]
     missing = [jar for jar in jars if not jar.is_file()]
     if missing:
+        profile = next(profile for profile, sets in JAR_SETS.items() if set_name in sets)
         raise ArtifactError(
             f"{len(missing)} of {len(jars)} {set_name} jars are not in {missing[0].parent} "
-            f"(first: {missing[0].name}): run `lakehouse artifacts fetch`"
+            f"(first: {missing[0].name}): run `{fetch_command(profile)}`"
         )
     return jars
 
 
-def absent_artifacts(settings: Settings) -> list[Artifact]:
-    """Return the locked artifacts that the cache lacks or holds altered."""
-    return [item for item in locked_artifacts() if not item.is_cached(settings)]
+def fetch_command(profile: Profile) -> str:
+    """Return the command that fetches what a profile needs."""
+    option = "" if profile == Profile.EMBEDDED else f" --profile {profile}"
+    return f"lakehouse artifacts fetch{option}"
+
+
+def locked_jars(profile: Profile = Profile.EMBEDDED) -> list[Artifact]:
+    """Return the locked jars that a profile needs, in the lock's order."""
+    return [item for item in locked_artifacts() if item.set_name in JAR_SETS[profile]]
+
+
+def absent_artifacts(settings: Settings, profile: Profile = Profile.EMBEDDED) -> list[Artifact]:
+    """Return the jars of a profile that the cache lacks or holds altered."""
+    return [item for item in locked_jars(profile) if not item.is_cached(settings)]
 
 
 def fetch(
@@ -89,18 +125,32 @@ def fetch(
             the others is placed.
         lakehouse.ivy.IvyError: A jar could not be downloaded.
     """
-    with downloaded(settings, [item.coordinate for item in artifacts], advance) as jars:
-        wrong = [
-            f"{item.coordinate} (SHA-256 {found}, the lock says {item.sha256})"
-            for item in artifacts
-            if (found := sha256_of(jars[item.coordinate])) != item.sha256
-        ]
-        if wrong:
-            raise ArtifactError(f"refused and deleted, not what was locked: {'; '.join(wrong)}")
+    with checked(settings, artifacts, advance) as jars:
         for item in artifacts:
             target = item.path(settings)
             target.parent.mkdir(parents=True, exist_ok=True)
             jars[item.coordinate].replace(target)
+
+
+@contextmanager
+def checked(
+    settings: Settings, artifacts: Sequence[Artifact], advance: Callable[[], None]
+) -> Iterator[dict[Coordinate, Path]]:
+    """Download artifacts as :func:`downloaded` does, and check each.
+
+    Raises:
+        ArtifactError: A file is not the one that the lock promises. All are deleted.
+        lakehouse.ivy.IvyError: A file could not be downloaded.
+    """
+    with downloaded(settings, [item.coordinate for item in artifacts], advance) as files:
+        wrong = [
+            f"{item.coordinate} (SHA-256 {found}, the lock says {item.sha256})"
+            for item in artifacts
+            if (found := sha256_of(files[item.coordinate])) != item.sha256
+        ]
+        if wrong:
+            raise ArtifactError(f"refused and deleted, not what was locked: {'; '.join(wrong)}")
+        yield files
 
 
 def fill_lock(
@@ -134,15 +184,15 @@ def fill_lock(
 def downloaded(
     settings: Settings, coordinates: Iterable[Coordinate], advance: Callable[[], None]
 ) -> Iterator[dict[Coordinate, Path]]:
-    """Download jars into a folder that is deleted on leaving; several Ivy processes share them.
+    """Download files into a folder that is deleted on leaving; several Ivy processes share them.
 
     Args:
-        settings: The folder is made in its cache, so that a jar can be renamed into place.
+        settings: The folder is made in its cache, so that a file can be renamed into place.
         coordinates: What to download; a coordinate that is asked for twice comes once.
-        advance: Called once per jar that arrived, from several threads.
+        advance: Called once per file that arrived, from several threads.
 
     Raises:
-        lakehouse.ivy.IvyError: A jar could not be downloaded.
+        lakehouse.ivy.IvyError: A file could not be downloaded.
     """
     wanted = list(dict.fromkeys(coordinates))
     settings.cache.mkdir(parents=True, exist_ok=True)
@@ -169,9 +219,12 @@ def _parse(line: str, where: str) -> Artifact:
     match line.split():
         case [coordinate, sha256, set_name] if _is_checksum(sha256):
             parts = coordinate.split(":")
-            if len(parts) == len(Coordinate._fields) and all(parts):
+            if FEWEST_PARTS <= len(parts) <= len(Coordinate._fields) and all(parts):
                 return Artifact(Coordinate(*parts), sha256, set_name)
-    raise ArtifactError(f"{where}: expected `group:artifact:version sha256 set`, found {line!r}")
+    raise ArtifactError(
+        f"{where}: expected `group:artifact:version[:extension[:classifier]] sha256 set`, "
+        f"found {line!r}"
+    )
 
 
 def _is_checksum(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Download Maven artifacts with Apache Ivy, which every PySpark brings along."""
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -17,6 +18,9 @@ from lakehouse.settings import Settings
 RETRY_BUDGET_SECONDS = 45.0
 QUOTED_LINES = 20
 ARRIVED = "[SUCCESSFUL ]"
+FILE_PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
+# Ivy draws one of these for every few kilobytes; a large file's would bury what it says.
+DOTS = re.compile(r"\.{4,}")
 
 
 class IvyError(LakehouseError):
@@ -24,19 +28,26 @@ class IvyError(LakehouseError):
 
 
 class Coordinate(NamedTuple):
-    """A Maven coordinate of one jar."""
+    """A Maven coordinate of one file: a jar, unless it says otherwise."""
 
     group: str
     name: str
     version: str
+    extension: str = "jar"
+    classifier: str = ""
 
     @property
     def file_name(self) -> str:
-        """Name of the jar."""
-        return f"{self.name}-{self.version}.jar"
+        """Name of the file."""
+        classifier = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.name}-{self.version}{classifier}.{self.extension}"
 
     def __str__(self) -> str:
-        return ":".join(self)
+        """Return ``group:name:version[:extension[:classifier]]``, without what is the default."""
+        parts = list(self)
+        while parts[-1] in ("", "jar"):
+            parts.pop()
+        return ":".join(parts)
 
 
 def ivy_jar() -> Path:
@@ -60,7 +71,7 @@ def retrieve(
     folder: Path,
     advance: Callable[[], None],
 ) -> None:
-    """Download jars to ``folder/jars/<group>/<file name>`` in one Ivy process.
+    """Download files to ``folder/jars/<group>/<file name>`` in one Ivy process.
 
     What has arrived stays in the folder, so another try asks for the rest only.
 
@@ -68,7 +79,7 @@ def retrieve(
         settings: Its ``ivy_settings`` names a mirror.
         coordinates: What to download, without what it depends on.
         folder: Ivy's working folder; nobody else may use it.
-        advance: Called once per jar that arrived.
+        advance: Called once per file that arrived.
 
     Raises:
         IvyError: Something is still missing after several tries; quotes Ivy.
@@ -82,18 +93,18 @@ def retrieve(
         "-settings": rules,
         "-ivy": module,
         "-cache": folder / "cache",
-        "-retrieve": folder / "jars" / "[organisation]" / "[artifact]-[revision].[ext]",
+        "-retrieve": folder / "jars" / "[organisation]" / FILE_PATTERN,
     }
     argv = [str(find_java().executable), "-Xmx128m", "-jar", str(ivy_jar())]
     for option, value in options.items():
         argv += [option, str(value)]
-    argv += ["-types", "jar", "bundle"]
+    argv += ["-types", *sorted({coordinate.extension for coordinate in coordinates})]
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own command
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as ivy:
         for line in ivy.stdout or ():
-            lines.append(line.rstrip())
+            lines.append(DOTS.sub("...", line.rstrip()))
             if ARRIVED in line:
                 advance()
     if ivy.returncode != 0:
@@ -102,15 +113,21 @@ def retrieve(
 
 
 def _ivy_module(coordinates: Sequence[Coordinate]) -> str:
-    dependencies = "\n".join(
-        f"    <dependency org={quoteattr(group)} name={quoteattr(name)} rev={quoteattr(version)} "
-        'conf="default->master(default)" transitive="false"/>'
-        for group, name, version in coordinates
-    )
+    dependencies = "\n".join(_dependency(coordinate) for coordinate in coordinates)
     return (
-        '<ivy-module version="2.0">\n'
+        '<ivy-module version="2.0" xmlns:m="http://ant.apache.org/ivy/maven">\n'
         '  <info organisation="lakehouse" module="artifacts"/>\n'
         '  <configurations><conf name="default"/></configurations>\n'
         f"  <dependencies>\n{dependencies}\n  </dependencies>\n"
         "</ivy-module>\n"
+    )
+
+
+def _dependency(coordinate: Coordinate) -> str:
+    group, name, version, extension, classifier = (quoteattr(part) for part in coordinate)
+    classified = f" m:classifier={classifier}" if coordinate.classifier else ""
+    return (
+        f"    <dependency org={group} name={name} rev={version} "
+        'conf="default->master(default)" transitive="false">'
+        f"<artifact name={name} type={extension} ext={extension}{classified}/></dependency>"
     )

@@ -1,4 +1,4 @@
-"""Find a Java that Spark and Kafka run on."""
+"""Find a Java for Spark and Kafka, or one for a server that needs a newer."""
 
 import os
 import re
@@ -28,6 +28,12 @@ INSTALL_HINT = (
     "Fedora: `dnf install java-21-openjdk-headless`; macOS: `brew install openjdk@21`), "
     "or point JAVA_HOME at one"
 )
+# Spark goes on using the one that it is tested on, if that stays installed.
+NEWER_HINT = (
+    "install a JDK {oldest} or newer beside it (Eclipse Temurin has packages for Debian and "
+    "Ubuntu: `apt-get install temurin-25-jdk`; Fedora: `dnf install java-25-openjdk-headless`; "
+    "macOS: `brew install openjdk@25`), or point JAVA_HOME at one"
+)
 
 
 class JavaError(LakehouseError):
@@ -52,27 +58,33 @@ class Java(NamedTuple):
 
 
 def find_java(
-    environ: Mapping[str, str] | None = None, folders: Iterable[Path] = JVM_FOLDERS
+    environ: Mapping[str, str] | None = None,
+    folders: Iterable[Path] = JVM_FOLDERS,
+    *,
+    oldest: int = OLDEST,
 ) -> Java:
     """Return the best Java: ``JAVA_HOME``, then ``PATH``, then the usual folders.
 
-    A proven version (17 to 21) found later is preferred to a newer one found earlier.
+    Unless a server asks for more than Spark does, a proven version (17 to 21) found later is
+    preferred to a newer one found earlier.
 
     Args:
         environ: Where ``JAVA_HOME`` and ``PATH`` are read; this process's when not given.
         folders: Folders that hold one Java home each per entry.
+        oldest: The oldest feature release that will do, such as 24 for Trino.
 
     Raises:
-        JavaError: None is found, or all are older than 17; the message says what to install.
+        JavaError: None is found, or all are older; the message says what to install.
     """
     found = list(installed(os.environ if environ is None else environ, folders))
-    usable = [java for java in found if java.version >= OLDEST]
+    usable = [java for java in found if java.version >= oldest]
     if usable:
-        return min(usable, key=lambda java: not java.proven)
+        return min(usable, key=lambda java: oldest <= OLDEST and not java.proven)
+    hint = INSTALL_HINT if oldest <= OLDEST else NEWER_HINT.format(oldest=oldest)
     if found:
         seen = ", ".join(f"{java.version} at {java.home}" for java in found)
-        raise JavaError(f"Java {OLDEST} or newer is needed, found only {seen}: {INSTALL_HINT}")
-    raise JavaError(f"no Java was found (JAVA_HOME, PATH, {INSTALL_ROOTS}): {INSTALL_HINT}")
+        raise JavaError(f"Java {oldest} or newer is needed, found only {seen}: {hint}")
+    raise JavaError(f"no Java was found (JAVA_HOME, PATH, {INSTALL_ROOTS}): {hint}")
 
 
 def installed(environ: Mapping[str, str], folders: Iterable[Path]) -> Iterator[Java]:

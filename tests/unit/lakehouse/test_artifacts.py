@@ -1,4 +1,4 @@
-"""The lock of the JVM artifacts, and what becomes of a jar that is not what it promises."""
+"""The lock of the Maven artifacts, and what becomes of a file that is not what it promises."""
 
 import hashlib
 import re
@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 
 from lakehouse import artifacts
-from lakehouse.artifacts import Artifact, ArtifactError, absent_artifacts, cached_jars, fetch
+from lakehouse.artifacts import (
+    Artifact,
+    ArtifactError,
+    Profile,
+    absent_artifacts,
+    cached_jars,
+    fetch,
+    locked_jars,
+)
 from lakehouse.ivy import Coordinate, _ivy_module
 from lakehouse.settings import Settings
 
 ONE = Coordinate("org.one", "one", "1.0")
 TWO = Coordinate("org.two", "two", "2.0")
+ARCHIVE = Coordinate("org.three", "three", "3.0", "tar.gz", "all")
 
 
 def content(coordinate: Coordinate) -> bytes:
@@ -51,7 +60,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 def test_the_lock_of_the_project_is_complete() -> None:
     locked = artifacts.locked_artifacts()
-    assert {item.set_name for item in locked} == {"spark", "kafka"}
+    sets = {"spark", "kafka", "spark-stack", "jmx", "servers"}
+    assert {item.set_name for item in locked} == sets
     assert all(re.fullmatch("[0-9a-f]{64}", item.sha256) for item in locked)
     assert len({(item.coordinate, item.set_name) for item in locked}) == len(locked)
 
@@ -94,13 +104,16 @@ def test_lock_fills_in_only_what_has_no_checksum(offline: Settings, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "line", ["org.one:one 0 spark", "org.one:one:1.0 - ", f"org.one::1 {'0' * 64} spark", "x y z"]
+    "line",
+    ["org.one:one 0 spark", "org.one:one:1.0 - ", f"org.one::1 {'0' * 64} spark", "x y z"]
+    + [f"a:b:1:{rest} {'0' * 64} spark" for rest in ("", "tar.gz:", "tar.gz:all:more")],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     lock = tmp_path / "lock"
     lock.write_text(f"# a comment\n{line}\n")
     with pytest.raises(
-        ArtifactError, match=r"lock:2: expected `group:artifact:version sha256 set`"
+        ArtifactError,
+        match=r"lock:2: expected `group:artifact:version\[:extension\[:classifier\]\] sha256 set`",
     ):
         artifacts.locked_artifacts(lock)
 
@@ -109,3 +122,41 @@ def test_ivy_is_asked_for_each_jar_alone() -> None:
     module = _ivy_module([ONE, TWO])
     assert module.count('transitive="false"') == len([ONE, TWO])
     assert 'org="org.two" name="two" rev="2.0"' in module
+
+
+def test_a_file_that_is_no_jar_has_an_extension_and_may_have_a_classifier(
+    offline: Settings, tmp_path: Path
+) -> None:
+    plain = Coordinate("org.three", "three", "3.0", "tar.gz")
+    lock = write_lock(tmp_path / "lock", artifact(ONE), artifact(plain), artifact(ARCHIVE))
+    assert "\norg.three:three:3.0:tar.gz:all " in lock.read_text()
+    assert [item.coordinate for item in artifacts.locked_artifacts(lock)] == [ONE, plain, ARCHIVE]
+    names = [ONE.file_name, plain.file_name, ARCHIVE.file_name]
+    assert names == ["one-1.0.jar", "three-3.0.tar.gz", "three-3.0-all.tar.gz"]
+    with artifacts.checked(offline, [artifact(ARCHIVE)], lambda: None) as files:
+        assert files[ARCHIVE].read_bytes() == content(ARCHIVE)
+    assert not files[ARCHIVE].exists()
+
+
+def test_ivy_is_told_of_extension_and_classifier() -> None:
+    module = _ivy_module([ONE, ARCHIVE])
+    assert '<artifact name="one" type="jar" ext="jar"/>' in module
+    assert '<artifact name="three" type="tar.gz" ext="tar.gz" m:classifier="all"/>' in module
+
+
+def test_a_profile_has_its_own_jars_and_the_embedded_one_no_more_than_it_runs_on() -> None:
+    sets = {profile: {item.set_name for item in locked_jars(profile)} for profile in Profile}
+    assert sets == {
+        Profile.EMBEDDED: {"kafka", "spark"},
+        Profile.STACK: {"kafka", "spark", "spark-stack", "jmx"},
+        Profile.COMPOSE: set(),
+    }
+    assert locked_jars() == locked_jars(Profile.EMBEDDED)
+    assert all(item.coordinate.extension == "jar" for item in locked_jars(Profile.STACK))
+
+
+def test_jars_of_the_stack_alone_are_fetched_with_its_profile(offline: Settings) -> None:
+    with pytest.raises(ArtifactError, match=r"2 of 2 spark-stack .*fetch --profile stack`"):
+        cached_jars(offline, "spark-stack")
+    with pytest.raises(ArtifactError, match=r"kafka jars .*`lakehouse artifacts fetch`"):
+        cached_jars(offline, "kafka")

@@ -72,3 +72,26 @@ def test_too_old_is_refused_with_what_was_found_and_what_to_install(tmp_path: Pa
 def test_none_at_all_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(JavaError, match=r"no Java was found.*install a JDK 17 or 21"):
         find_java({"PATH": str(tmp_path)}, [tmp_path / "absent"])
+
+
+def test_a_server_that_needs_a_newer_java_gets_it_and_spark_keeps_its_own(tmp_path: Path) -> None:
+    proven = fake_java(tmp_path / "proven", "17.0.1")
+    newest = fake_java(tmp_path / "jvms" / "newest", "25.0.1")
+    environ, folders = {"JAVA_HOME": str(proven), "PATH": ""}, [tmp_path / "jvms"]
+    assert find_java(environ, folders, oldest=24).home == newest
+    assert find_java(environ, folders).home == proven
+
+
+def test_a_demand_above_sparks_heeds_the_order_alone(tmp_path: Path) -> None:
+    named = fake_java(tmp_path / "named", "25.0.1")
+    fake_java(tmp_path / "jvms" / "proven", "21.0.1")
+    environ = {"JAVA_HOME": str(named), "PATH": ""}
+    assert find_java(environ, [tmp_path / "jvms"], oldest=21).home == named
+
+
+def test_a_java_that_is_too_old_for_a_server_is_refused_with_what_to_install(
+    tmp_path: Path,
+) -> None:
+    proven = fake_java(tmp_path / "proven", "17.0.1")
+    with pytest.raises(JavaError, match=r"Java 24 or newer .*17 at .*install a JDK 24 .*temurin"):
+        find_java({"JAVA_HOME": str(proven), "PATH": ""}, NOWHERE, oldest=24)
