@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lakehouse import artifacts, doctor, operations
+from lakehouse.artifacts import Profile
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.rooms import load_rooms
@@ -57,6 +58,10 @@ def up(
     only: Annotated[
         str, typer.Option(help="Start these alone, separated by commas, such as: kafka, land.")
     ] = "",
+    profile: Annotated[
+        Profile | None,
+        typer.Option(help="What to run; a home keeps the profile that it was first started with."),
+    ] = None,
 ) -> None:
     """Start the broker, make topics and tables, start the lander and the speed layer.
 
@@ -73,7 +78,7 @@ def up(
             if not _errors.is_terminal:
                 _errors.print(step, highlight=False)
 
-        operations.up(settings, tell, only=names)
+        operations.up(settings, tell, stack=profile is Profile.STACK, only=names)
     _print_status(settings)
 
 

@@ -31,6 +31,11 @@ class ProcessStatus:
 
 def components(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Component]:
     """Return what the home of these settings consists of, in an order that a start may take."""
+    if settings.on_stack:
+        # Its certificates and clients are of no use to an embedded home, nor quick to import.
+        from lakehouse.stack import profile  # noqa: PLC0415
+
+        return profile.components(settings, environ or {})
     return embedded.components(settings, environ or {})
 
 
@@ -38,6 +43,7 @@ def up(
     settings: Settings,
     tell: Callable[[str], None],
     *,
+    stack: bool = False,
     only: Iterable[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> None:
@@ -48,6 +54,7 @@ def up(
     Args:
         settings: The home.
         tell: Is told each step, in a few words.
+        stack: Make the home a stack's if it has no profile yet; a home that has one keeps it.
         only: Components to start; all when empty.
         environ: Variables of our own processes, beside those of this one.
 
@@ -56,6 +63,10 @@ def up(
     """
     supervisor = Supervisor(settings.home)
     with supervisor.exclusive():
+        if stack or settings.on_stack:
+            from lakehouse.stack import profile  # noqa: PLC0415
+
+            settings = profile.install(settings)
         wanted = components(settings, environ)
         if only := list(only):
             wanted = selected(wanted, only)

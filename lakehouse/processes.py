@@ -222,8 +222,8 @@ class Supervisor:
             preferred: Where users look for it; another is taken when that is not free.
         """
         ports = remembered_ports(self.run.parent)
-        if self._runs(name) and name in ports:
-            return ports[name]
+        if name in ports and any(record.alive for record in self.records()):
+            return ports[name]  # whoever runs looks for it there
         if name not in ports or not port_is_free(ports[name]):
             taken = set(ports.values())
             if preferred and preferred not in taken and port_is_free(preferred):
@@ -233,14 +233,6 @@ class Supervisor:
             self.run.mkdir(parents=True, exist_ok=True)
             write_atomically(self.run / PORTS_FILE, json.dumps(ports, indent=2))
         return ports[name]
-
-    def _runs(self, use: str) -> bool:
-        """Whether the process that a port is used by runs."""
-        return any(
-            record.alive
-            for record in self.records()
-            if use == record.name or use.startswith(f"{record.name}-")
-        )
 
     def _record_path(self, name: str) -> Path:
         return self.run / f"{name}.json"

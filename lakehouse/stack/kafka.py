@@ -1,6 +1,7 @@
 """Kafka as others reach it: TLS, a user for each role, and rules for what each may do."""
 
 import os
+from collections.abc import Mapping
 from functools import partial
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -12,6 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
@@ -34,13 +36,14 @@ from lakehouse.kafka import (
     broker_answers,
     ensure_topics,
 )
+from lakehouse.settings import Role
 from lakehouse.stack.installation import ROLES, Installation
 
 NAME = "kafka"
 # RFC 7677's recommendation for passwords that people choose; ours are random.
 SCRAM_ITERATIONS = 4096
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
-GRANTS = {
+GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
     "ingest": {TRADES_TOPIC: (READ, WRITE), DEAD_LETTERS_TOPIC: (READ, WRITE)},
     "speed": {TRADES_TOPIC: (READ,)},
     "orchestration": {TRADES_TOPIC: (DESCRIBE,), DEAD_LETTERS_TOPIC: (DESCRIBE,)},
@@ -104,7 +107,7 @@ def _operator(installation: Installation) -> dict[str, str]:
 def _provision(installation: Installation) -> None:
     admin = AdminClient({**_operator(installation), "log_level": 0})
     credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
-    users = [
+    users: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(
             role, credentials, installation.secret(f"{NAME}-{role}").encode()
         )

@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 from minio import Minio, MinioAdmin
 from minio.commonconfig import ENABLED, Filter
-from minio.credentials import StaticProvider
+from minio.credentials.providers import StaticProvider
 from minio.lifecycleconfig import LifecycleConfig, NoncurrentVersionExpiration, Rule
 from minio.versioningconfig import VersioningConfig
 
@@ -64,7 +64,7 @@ def metrics_token(installation: Installation) -> str:
 
 
 def _launch(installation: Installation) -> Launch:
-    binary = distribution(installation.settings, NAME) / "minio"
+    binary = distribution(installation.settings, NAME) / "bin" / "minio"
     folder = installation.home / NAME
     certificates = _certificates(installation, folder / "certs")
     key = hashlib.sha256(installation.secret(f"{NAME}-encryption").encode()).digest()

@@ -73,6 +73,7 @@ def _launch(installation: Installation) -> Launch:
     own = {
         "config_file": infra_file("postgresql/postgresql.conf"),
         "hba_file": infra_file("postgresql/pg_hba.conf"),
+        "ident_file": data / "pg_ident.conf",
         "data_directory": data,
         "listen_addresses": LOOPBACK,
         "port": port,

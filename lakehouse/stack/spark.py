@@ -1,9 +1,9 @@
 """A Spark standalone cluster: one master, two workers."""
 
 import importlib.util
-import socket
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 from lakehouse.components import Component, Launch, answers
 from lakehouse.files import write_secretly
@@ -27,7 +27,7 @@ def components(installation: Installation) -> list[Component]:
     master = Component(
         MASTER,
         launch=partial(_master, installation),
-        health=answers(partial(_listens, installation, MASTER)),
+        health=answers(partial(_answers, installation, MASTER)),
         memory_mib=300,
     )
     workers = [
@@ -35,7 +35,7 @@ def components(installation: Installation) -> list[Component]:
             name,
             after=(MASTER,),
             launch=partial(_worker, installation, name),
-            health=answers(partial(_listens, installation, name)),
+            health=answers(partial(_answers, installation, name)),
             # The daemon, an executor of the speed layer and one of a batch run.
             memory_mib=300 + 2 * 800,
         )
@@ -99,10 +99,10 @@ def _folder(installation: Installation) -> Path:
     return installation.home / "spark"
 
 
-def _listens(installation: Installation, name: str) -> bool:
+def _answers(installation: Installation, name: str) -> bool:
+    url = f"http://{installation.address(f'{name}-web')}/json/"
     try:
-        address = (LOOPBACK, installation.port(name))
-        with socket.create_connection(address, timeout=PROBE_SECONDS):
+        with urlopen(url, timeout=PROBE_SECONDS):  # noqa: S310 - our own server
             return True
     except OSError:
         return False
