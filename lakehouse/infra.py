@@ -1,10 +1,12 @@
-"""Where the component configuration under ``infra/`` is found: the only place that knows."""
+"""Where the files of the checkout are found that are no code: the only place that knows."""
 
 from pathlib import Path
 
 from lakehouse.errors import LakehouseError
 
-INFRA = Path(__file__).resolve().parent.parent / "infra"
+CHECKOUT = Path(__file__).resolve().parent.parent
+INFRA = CHECKOUT / "infra"
+REQUIREMENTS = CHECKOUT / "requirements"
 
 
 class InfraFileError(LakehouseError):
@@ -17,7 +19,19 @@ def infra_file(name: str) -> Path:
     Raises:
         InfraFileError: The file does not exist, so the installation is not a checkout.
     """
-    path = INFRA / name
+    return _existing(INFRA / name)
+
+
+def requirements_file(name: str) -> Path:
+    """Return the path of a lock under ``requirements/``, such as ``mlflow.txt``.
+
+    Raises:
+        InfraFileError: The file does not exist, so the installation is not a checkout.
+    """
+    return _existing(REQUIREMENTS / name)
+
+
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InfraFileError(
             f"{path} does not exist: the platform runs from its checkout, where `make setup` "
