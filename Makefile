@@ -12,7 +12,7 @@ BIN := .venv/bin
 LOCKS := requirements/build.txt requirements/embedded.txt
 # Whoever shares the Spark session is a group.
 IN_PARALLEL := --numprocesses 2 --dist loadgroup
-checksum = $(shell cksum $(1) | cut -d' ' -f1)
+checksum = $(shell cat $(1) | cksum | cut -d' ' -f1)
 
 # A machine's own uv is used; where there is none, a locked one goes into the cache.
 PRIVATE_UV := $(CACHE)/uv-$(call checksum,requirements/uv.txt)/bin/uv
@@ -23,20 +23,26 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes 
 # Stamps: what they stand for is done when they are newer than what it was made from.
 ENVIRONMENT := .venv/.made-from-locks
 JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
+SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.mod infra/minio/go.sum \
+	requirements/mlflow.txt lakehouse/distributions/catalogue.py
+SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 
-.PHONY: help setup demo test unit lint chaos bench lock clean
+.PHONY: help setup setup-stack demo test unit lint chaos bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; then instant)
+	@:
+
+setup-stack: setup $(SERVERS) ## Fetch the servers of the real stack too (once; then instant)
 	@:
 
 demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
 test: setup ## Run the tests, with real Kafka, Spark and Iceberg
-	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench"
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench and not stack"
 
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
@@ -57,6 +63,7 @@ lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	@$(COMPILE) --all-extras pyproject.toml -o requirements/embedded.txt
 	@$(COMPILE) -c requirements/embedded.txt requirements/build.in -o requirements/build.txt
+	@$(COMPILE) --override requirements/mlflow-without.in requirements/mlflow.in -o requirements/mlflow.txt
 
 clean: ## Remove the environment and what tools left; the lake and the cache stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
@@ -76,6 +83,10 @@ $(ENVIRONMENT): pyproject.toml $(LOCKS) | $(UV)
 
 $(JARS): infra/artifacts/artifacts.lock | $(ENVIRONMENT)
 	@$(BIN)/lakehouse artifacts fetch
+	@touch $@
+
+$(SERVERS): $(SERVER_LOCKS) | $(ENVIRONMENT) $(UV)
+	@$(BIN)/lakehouse artifacts fetch --profile stack
 	@touch $@
 
 $(PRIVATE_UV): requirements/uv.txt

@@ -134,7 +134,10 @@ def fetch(
 
 @contextmanager
 def checked(
-    settings: Settings, artifacts: Sequence[Artifact], advance: Callable[[], None]
+    settings: Settings,
+    artifacts: Sequence[Artifact],
+    advance: Callable[[], None] = lambda: None,
+    staging: Path | None = None,
 ) -> Iterator[dict[Coordinate, Path]]:
     """Download artifacts as :func:`downloaded` does, and check each.
 
@@ -142,7 +145,8 @@ def checked(
         ArtifactError: A file is not the one that the lock promises. All are deleted.
         lakehouse.ivy.IvyError: A file could not be downloaded.
     """
-    with downloaded(settings, [item.coordinate for item in artifacts], advance) as files:
+    wanted = [item.coordinate for item in artifacts]
+    with downloaded(settings, wanted, advance, staging) as files:
         wrong = [
             f"{item.coordinate} (SHA-256 {found}, the lock says {item.sha256})"
             for item in artifacts
@@ -182,21 +186,27 @@ def fill_lock(
 
 @contextmanager
 def downloaded(
-    settings: Settings, coordinates: Iterable[Coordinate], advance: Callable[[], None]
+    settings: Settings,
+    coordinates: Iterable[Coordinate],
+    advance: Callable[[], None] = lambda: None,
+    staging: Path | None = None,
 ) -> Iterator[dict[Coordinate, Path]]:
     """Download files into a folder that is deleted on leaving; several Ivy processes share them.
 
     Args:
-        settings: The folder is made in its cache, so that a file can be renamed into place.
+        settings: Which mirror serves, and where the cache is.
         coordinates: What to download; a coordinate that is asked for twice comes once.
         advance: Called once per file that arrived, from several threads.
+        staging: Where the folder is made; unless given, in the cache, so that a file can be
+            renamed into its place there.
 
     Raises:
         lakehouse.ivy.IvyError: A file could not be downloaded.
     """
     wanted = list(dict.fromkeys(coordinates))
-    settings.cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=settings.cache) as temporary:
+    parent = staging or settings.cache
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=parent) as temporary:
         jars: dict[Coordinate, Path] = {}
         with ThreadPoolExecutor(SHARDS) as pool:
             running = []

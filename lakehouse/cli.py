@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lakehouse import artifacts, doctor, operations
+from lakehouse import artifacts, distributions, doctor, operations
 from lakehouse.artifacts import Profile
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
@@ -33,12 +33,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-artifacts_app = typer.Typer(no_args_is_help=True, help="The JVM jars: pinned, checked, cached.")
+artifacts_app = typer.Typer(no_args_is_help=True, help="Jars and servers: pinned, checked, cached.")
 app.add_typer(artifacts_app, name="artifacts", rich_help_panel=OPERATE)
 _absent_rooms: dict[str, str] = {}
 _errors = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+ProfileOption = Annotated[Profile, typer.Option(help="What is to run here.")]
 
 
 @app.callback()
@@ -107,12 +108,12 @@ def status(as_json: JsonOption = False) -> None:
 
 
 @app.command("doctor", rich_help_panel=OPERATE)
-def examine(as_json: JsonOption = False) -> None:
+def examine(as_json: JsonOption = False, profile: ProfileOption = Profile.EMBEDDED) -> None:
     """Check what the platform needs here, and say what to do. Exit code 1 if something is missing.
 
-    Example: lakehouse doctor
+    Example: lakehouse doctor --profile stack
     """
-    findings = doctor.examine(_settings(), _absent_rooms)
+    findings = doctor.examine(_settings(), _absent_rooms, profile)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -129,18 +130,39 @@ def examine(as_json: JsonOption = False) -> None:
 
 
 @artifacts_app.command("fetch")
-def fetch_artifacts() -> None:
-    """Download the jars that the cache lacks and check each; no network when it has them all.
+def fetch_artifacts(profile: ProfileOption = Profile.EMBEDDED) -> None:
+    """Download what a profile needs and the cache lacks; no network when it has it all.
 
-    Example: lakehouse artifacts fetch
+    The profile `stack` adds the servers of production to the jars; `compose` is the command that
+    checks compose files, alone. Some are built here, which takes minutes.
+
+    Example: lakehouse artifacts fetch --profile stack
     """
     settings = _settings()
-    absent = artifacts.absent_artifacts(settings)
+    jars = artifacts.locked_jars(profile)
+    absent = artifacts.absent_artifacts(settings, profile)
     if absent:
         with _progress("fetching jars", len(absent)) as advance:
             artifacts.fetch(settings, absent, advance)
-    total = len(artifacts.locked_artifacts())
-    typer.echo(f"{total} jars in {settings.cache / 'jars'}, {len(absent)} of them fetched now")
+    if jars:
+        typer.echo(f"{len(jars)} jars in {settings.cache / 'jars'}, {len(absent)} fetched now")
+    _fetch_distributions(settings, profile)
+
+
+def _fetch_distributions(settings: Settings, profile: Profile) -> None:
+    absent = distributions.absent_distributions(settings, profile)
+    if absent:
+        left = [item.name for item in absent]
+        with _progress(f"fetching {', '.join(left)}", len(absent)) as advance:
+
+            def arrived(name: str) -> None:
+                left.remove(name)
+                advance(f"fetching {', '.join(left)}" if left else "fetched")
+
+            distributions.fetch(settings, absent, arrived)
+    for item in distributions.profile_distributions(profile):
+        version = item.source.version
+        typer.echo(f"{item.name} {version} in {distributions.distribution(settings, item.name)}")
 
 
 @artifacts_app.command("lock")
@@ -209,8 +231,8 @@ def _print_status(settings: Settings) -> None:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=_errors) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda now=what: bar.update(task, advance=1, description=now)

@@ -8,17 +8,22 @@ from pathlib import Path
 
 import psutil
 
-from lakehouse.artifacts import absent_artifacts, locked_artifacts
+from lakehouse.artifacts import Profile, absent_artifacts, fetch_command, locked_jars
+from lakehouse.distributions import cached_home, find, profile_distributions
+from lakehouse.distributions.golang import GoProgram, find_go
 from lakehouse.errors import LakehouseError
 from lakehouse.java import NEWEST_PROVEN, OLDEST, find_java
 from lakehouse.processes import Supervisor, port_is_free, remembered_ports
 from lakehouse.settings import Settings
 
 GIB = 1 << 30
-# The environment, the jars, and a demo's lake with room to spare.
-DISK_BYTES = 3 * GIB
-# Broker, lander and one Spark driver at the same time.
-MEMORY_BYTES = 4 * GIB
+# The environment, the jars, and a demo's lake with room to spare; with them the servers, and what
+# Go needs to build one of them.
+DISK_BYTES = {Profile.EMBEDDED: 3 * GIB, Profile.STACK: 6 * GIB}
+# Broker, lander and one Spark driver at the same time; with them all servers of the stack.
+MEMORY_BYTES = {Profile.EMBEDDED: 4 * GIB, Profile.STACK: 12 * GIB}
+# Trino's; Apicurio does with 21.
+STACK_JAVA = 24
 PYTHON = (3, 11)
 
 
@@ -33,19 +38,26 @@ class Finding:
     advice: str = ""
 
 
-def examine(settings: Settings, absent_rooms: dict[str, str]) -> list[Finding]:
+def examine(
+    settings: Settings, absent_rooms: dict[str, str], profile: Profile = Profile.EMBEDDED
+) -> list[Finding]:
     """Return the findings of every check.
 
     Args:
         settings: The home and cache to look at.
         absent_rooms: Rooms whose commands could not be loaded, each with the reason.
+        profile: What is to run here. Of the stack's servers the embedded profile speaks only when
+            some, but not all, have been fetched.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _java,
-        lambda: _artifacts(settings),
-        lambda: _space(settings),
-        _memory,
+        lambda: _stack_java(profile),
+        lambda: _artifacts(settings, profile),
+        lambda: _go(settings, profile),
+        lambda: _distributions(settings, profile),
+        lambda: _space(settings, profile),
+        lambda: _memory(profile),
         lambda: _processes(settings),
         lambda: _ports(settings),
         lambda: _rooms(absent_rooms),
@@ -75,30 +87,69 @@ def _java() -> Iterator[Finding]:
         yield Finding("java", "warning", detail, proven)
 
 
-def _artifacts(settings: Settings) -> Iterator[Finding]:
-    absent, total = absent_artifacts(settings), len(locked_artifacts())
+def _stack_java(profile: Profile) -> Iterator[Finding]:
+    if profile != Profile.STACK:
+        return
+    try:
+        java = find_java(oldest=STACK_JAVA)
+    except LakehouseError as error:
+        yield Finding("java: trino", "failure", *_split(str(error)))
+    else:
+        yield Finding("java: trino", "ok", f"{java.version} at {java.home}")
+
+
+def _artifacts(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    absent, total = absent_artifacts(settings, profile), len(locked_jars(profile))
     if absent:
         detail = f"{len(absent)} of {total} jars are missing or altered in {settings.cache}"
-        yield Finding("artifacts", "failure", detail, "run `lakehouse artifacts fetch`")
+        yield Finding("artifacts", "failure", detail, f"run `{fetch_command(profile)}`")
     else:
         yield Finding("artifacts", "ok", f"{total} jars in {settings.cache / 'jars'}")
 
 
-def _space(settings: Settings) -> Iterator[Finding]:
+def _go(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    for item in profile_distributions(profile):
+        if isinstance(item.source, GoProgram) and find(settings, item) is None:
+            try:
+                version = find_go(item.source.oldest_go, item.source.command)
+            except LakehouseError as error:
+                yield Finding(f"go: {item.name}", "failure", *_split(str(error)))
+            else:
+                yield Finding(f"go: {item.name}", "ok", version)
+
+
+def _distributions(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    advice = f"run `{fetch_command(Profile.STACK)}`"
+    wanted = profile_distributions(Profile.STACK)
+    absent = [item for item in wanted if find(settings, item) is None]
+    if profile == Profile.STACK:
+        for item in wanted:
+            check, found = f"server: {item.name}", find(settings, item)
+            if found is None:
+                yield Finding(check, "failure", f"{item.source.version} is absent", advice)
+            else:
+                yield Finding(check, "ok", str(found))
+    elif absent and any(cached_home(settings, item).is_dir() for item in wanted):
+        names = ", ".join(item.name for item in absent)
+        yield Finding("servers", "warning", f"of the stack's, these are absent: {names}", advice)
+
+
+def _space(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    needed = DISK_BYTES.get(profile, 0)
     for name, folder in (("home", settings.home), ("cache", settings.cache)):
         free = shutil.disk_usage(_nearest_existing(folder)).free
         detail = f"{free / GIB:.1f} GiB free for {folder}"
-        if free >= DISK_BYTES:
+        if free >= needed:
             yield Finding(f"disk: {name}", "ok", detail)
         else:
-            advice = f"free {DISK_BYTES / GIB:.0f} GiB or set LAKEHOUSE_{name.upper()}"
+            advice = f"free {needed / GIB:.0f} GiB or set LAKEHOUSE_{name.upper()}"
             yield Finding(f"disk: {name}", "warning", detail, advice)
 
 
-def _memory() -> Iterator[Finding]:
+def _memory(profile: Profile) -> Iterator[Finding]:
     available = psutil.virtual_memory().available
     detail = f"{available / GIB:.1f} GiB available"
-    if available >= MEMORY_BYTES:
+    if available >= MEMORY_BYTES.get(profile, 0):
         yield Finding("memory", "ok", detail)
     else:
         advice = "close something, or lower LAKEHOUSE_SPARK_DRIVER_MEMORY"

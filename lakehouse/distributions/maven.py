@@ -65,5 +65,6 @@ class MavenArchive:
                 f"{self.artifact} is for Linux on x86-64, this is {platform.system()} on "
                 f"{platform.machine()}: run the stack in a Linux machine, or another profile here"
             )
-        with checked(settings, [self.locked], lambda: None) as files:
+        # Staged in the folder itself: what a killed process leaves goes with it at the next try.
+        with checked(settings, [self.locked], staging=folder) as files:
             unpack(files[self.locked.coordinate], folder, keep=self.keep, strip=self.strip)

@@ -133,7 +133,7 @@ def test_a_file_that_is_no_jar_has_an_extension_and_may_have_a_classifier(
     assert [item.coordinate for item in artifacts.locked_artifacts(lock)] == [ONE, plain, ARCHIVE]
     names = [ONE.file_name, plain.file_name, ARCHIVE.file_name]
     assert names == ["one-1.0.jar", "three-3.0.tar.gz", "three-3.0-all.tar.gz"]
-    with artifacts.checked(offline, [artifact(ARCHIVE)], lambda: None) as files:
+    with artifacts.checked(offline, [artifact(ARCHIVE)]) as files:
         assert files[ARCHIVE].read_bytes() == content(ARCHIVE)
     assert not files[ARCHIVE].exists()
 

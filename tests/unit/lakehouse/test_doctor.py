@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from lakehouse import doctor
+from lakehouse.artifacts import Profile
+from lakehouse.distributions import DISTRIBUTIONS, cached_home
 from lakehouse.doctor import Finding, examine
-from lakehouse.java import JavaError
+from lakehouse.java import Java, JavaError
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
 
@@ -63,8 +65,8 @@ def test_a_port_taken_by_a_stranger_is_found(settings: Settings) -> None:
 def test_little_space_and_memory_are_warnings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "DISK_BYTES", 1 << 62)
-    monkeypatch.setattr(doctor, "MEMORY_BYTES", 1 << 62)
+    monkeypatch.setattr(doctor, "DISK_BYTES", {Profile.EMBEDDED: 1 << 62})
+    monkeypatch.setattr(doctor, "MEMORY_BYTES", {Profile.EMBEDDED: 1 << 62})
     assert {finding(settings, name).verdict for name in ("disk: home", "memory")} == {"warning"}
 
 
@@ -85,3 +87,45 @@ def test_json_is_for_programs_and_failures_set_the_exit_code(settings: Settings)
     )
     verdicts = {entry["check"]: entry["verdict"] for entry in json.loads(done.stdout)}
     assert (done.returncode, verdicts["artifacts"]) == (1, "failure")
+
+
+def test_servers_are_spoken_of_when_some_are_there_or_the_stack_is_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    elsewhere = settings.model_copy(update={"cache": settings.home / "cache"})
+
+    def about_servers(profile: Profile) -> dict[str, Finding]:
+        found = examine(elsewhere, {}, profile)
+        return {item.check: item for item in found if item.check.startswith("server")}
+
+    assert about_servers(Profile.EMBEDDED) == {}
+    trino = next(item for item in DISTRIBUTIONS if item.name == "trino")
+    cached_home(elsewhere, trino).mkdir(parents=True)
+    partly = about_servers(Profile.EMBEDDED)["servers"]
+    assert partly.verdict == "warning"
+    assert "minio" in partly.detail
+    assert "trino" not in partly.detail
+    asked = about_servers(Profile.STACK)
+    assert asked["server: trino"].verdict == "ok"
+    assert asked["server: minio"].verdict == "failure"
+    assert asked["server: minio"].advice == "run `lakehouse artifacts fetch --profile stack`"
+
+
+def test_the_stack_asks_for_a_newer_java_for_go_and_for_more_room(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*, oldest: int = 17) -> Java:
+        if oldest > 17:
+            raise JavaError("Java 24 or newer is needed: install a JDK 24")
+        return Java(settings.home, 17)
+
+    monkeypatch.setattr(doctor, "find_java", refuse)
+    monkeypatch.setenv("PATH", "")
+    elsewhere = settings.model_copy(update={"cache": settings.home / "cache"})
+    found = {item.check: item for item in examine(elsewhere, {}, Profile.STACK)}
+    assert found["java: trino"].advice == "install a JDK 24"
+    assert found["go: minio"].verdict == "failure"
+    assert "install Go" in found["go: minio"].advice
+    for needed in (doctor.DISK_BYTES, doctor.MEMORY_BYTES):
+        assert needed[Profile.STACK] > needed[Profile.EMBEDDED]
