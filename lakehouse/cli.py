@@ -19,6 +19,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.rooms import load_rooms
 from lakehouse.settings import Settings, get_settings
+from lakehouse.stack.cli import app as stack_app
 from lakehouse.telemetry import configure_logging
 
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 artifacts_app = typer.Typer(no_args_is_help=True, help="Jars and servers: pinned, checked, cached.")
+app.add_typer(stack_app, name="stack", rich_help_panel=OPERATE)
 app.add_typer(artifacts_app, name="artifacts", rich_help_panel=OPERATE)
 _absent_rooms: dict[str, str] = {}
 _errors = Console(stderr=True)
@@ -196,7 +198,13 @@ def main() -> None:
 
 
 def _needs_rooms(arguments: list[str]) -> bool:
-    own = {"up", "down", "status", "artifacts"}  # the rest is in a room, or lists the rooms
+    own = {
+        "up",
+        "down",
+        "status",
+        "artifacts",
+        "stack",
+    }  # the rest is in a room, or lists the rooms
     return not (arguments and arguments[0] in own)
 
 

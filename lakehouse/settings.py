@@ -79,11 +79,18 @@ class Settings(BaseSettings):
     ca_truststore: Path | None = Field(
         default=None, description="The same authority as a PKCS #12 trust store, for JVMs."
     )
+    network: Literal["loopback", "services"] = Field(
+        default="loopback",
+        description="Where a stack's servers are: on this machine, or each at its own name.",
+    )
     spark_master: str = Field(default="local[2]", description="Spark master address.")
     spark_secret: SecretStr | None = Field(
         default=None, description="Secret that a Spark cluster's processes know one another by."
     )
     spark_driver_memory: str = Field(default="2g", description="Heap of a Spark driver.")
+    spark_driver_host: str = Field(
+        default=LOOPBACK, description="Name or address at which executors reach a driver."
+    )
     spark_executor_memory: str = Field(
         default="512m", description="Heap of each executor on a cluster."
     )

@@ -14,7 +14,6 @@ from lakehouse.errors import LakehouseError
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
-from lakehouse.processes import LOOPBACK
 from lakehouse.settings import Settings
 
 # It guards against damage, not against readers: what the store holds is public.
@@ -180,8 +179,8 @@ def _compute_properties(settings: Settings) -> dict[str, str]:
     jars = os.pathsep.join(str(jar) for name in sets for jar in cached_jars(settings, name))
     properties = {
         "spark.driver.extraClassPath": jars,
-        "spark.driver.host": LOOPBACK,
-        "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.host": settings.spark_driver_host,
+        "spark.driver.bindAddress": settings.spark_driver_host,
     }
     if settings.spark_master.startswith("local"):
         return properties
@@ -221,7 +220,7 @@ def _refuse_another_lake(configuration: dict[str, str]) -> None:
 
 def _prepare_process(settings: Settings, app_name: str) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
-    os.environ["SPARK_LOCAL_IP"] = LOOPBACK
+    os.environ["SPARK_LOCAL_IP"] = settings.spark_driver_host
     os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
     if settings.spark_secret:
         file = settings.home / "spark" / f"{app_name}.properties"

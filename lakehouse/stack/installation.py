@@ -40,6 +40,9 @@ PORTS = {
     "speed-metrics": 9102,
     "metrics": 9103,
 }
+# What follows a component's name where it has several ports.
+USES = ("-internal", "-controller", "-management", "-web", "-metrics")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose networks are its walls
 # Whoever may ask the registry, and as what; see infra/apicurio/application.properties.
 REGISTRY_ROLES: Mapping[Role, str] = {
     "operator": "sr-admin",
@@ -62,6 +65,7 @@ class Installation:
         self.home = settings.home
         self.supervisor = Supervisor(settings.home)
         self._secrets = self.home / "secrets"
+        self._in_containers = settings.network == "services"
 
     @cached_property
     def authority(self) -> Authority:
@@ -72,13 +76,28 @@ class Installation:
         """Return the certificate of a server or of one of its clients."""
         return self.authority.certificate(name)
 
+    @property
+    def listen_host(self) -> str:
+        """The address that servers listen at."""
+        return EVERYWHERE if self._in_containers else LOOPBACK
+
+    def host(self, use: str) -> str:
+        """Return the host that a component is reached at."""
+        return service_of(use) if self._in_containers else LOOPBACK
+
     def port(self, use: str) -> int:
         """Return the port of a component, or of one of its uses (see ``PORTS``)."""
+        if self._in_containers:
+            return PORTS[use]
         return self.supervisor.port(use, preferred=PORTS[use])
 
     def address(self, use: str) -> str:
-        """Return ``host:port`` of a component."""
-        return f"{LOOPBACK}:{self.port(use)}"
+        """Return ``host:port`` at which a component is reached."""
+        return f"{self.host(use)}:{self.port(use)}"
+
+    def listen_address(self, use: str) -> str:
+        """Return ``host:port`` at which a component listens."""
+        return f"{self.listen_host}:{self.port(use)}"
 
     def secret(self, name: str) -> str:
         """Return a secret, generated when it is first asked for, readable by its owner only."""
@@ -151,3 +170,11 @@ class Installation:
                 "trino_password": self.secret(f"trino-{role}"),
             }
         return values
+
+
+def service_of(use: str) -> str:
+    """Return the component that a port belongs to: ``kafka`` for ``kafka-internal``."""
+    for suffix in USES:
+        if use.endswith(suffix):
+            return use.removesuffix(suffix)
+    return use

@@ -69,16 +69,16 @@ def _launch(installation: Installation) -> Launch:
     java = str(find_java().executable)
     class_path = os.pathsep.join(str(jar) for jar in cached_jars(settings, "kafka"))
     own = installation.certificate(NAME)
-    clients, internal, controller = (
-        installation.address(use) for use in (NAME, f"{NAME}-internal", f"{NAME}-controller")
-    )
+    uses = {"CLIENTS": NAME, "INTERNAL": f"{NAME}-internal", "CONTROLLER": f"{NAME}-controller"}
+    listeners = [f"{name}://{installation.listen_address(use)}" for name, use in uses.items()]
+    advertised = [f"{name}://{installation.address(use)}" for name, use in uses.items()]
     configuration = write_configuration(
         settings,
         ["kafka/server.properties", "kafka/security.properties"],
         {
-            "listeners": (f"CLIENTS://{clients},INTERNAL://{internal},CONTROLLER://{controller}"),
-            "advertised.listeners": f"CLIENTS://{clients},INTERNAL://{internal}",
-            "controller.quorum.voters": f"1@{controller}",
+            "listeners": ",".join(listeners),
+            "advertised.listeners": ",".join(advertised[:2]),  # nobody asks the controller
+            "controller.quorum.voters": f"1@{installation.address(uses['CONTROLLER'])}",
             "log.dirs": str(data_folder(settings)),
             "ssl.keystore.location": str(own.both),
             "ssl.truststore.location": str(installation.authority.file),

@@ -76,7 +76,13 @@ def _launch(installation: Installation) -> Launch:
         # Its collector lets the heap double first; on a laptop that memory is somebody else's.
         "GOMEMLIMIT": "600MiB",
     }
-    argv = [str(binary), "server", str(folder / "data"), "--address", installation.address(NAME)]
+    argv = [
+        str(binary),
+        "server",
+        str(folder / "data"),
+        "--address",
+        installation.listen_address(NAME),
+    ]
     argv += ["--certs-dir", str(certificates), "--quiet"]
     return Launch(argv, environ, installation.port(NAME))
 

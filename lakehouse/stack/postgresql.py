@@ -13,7 +13,6 @@ from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
-from lakehouse.processes import LOOPBACK
 from lakehouse.stack.installation import Installation
 
 NAME = "postgresql"
@@ -52,7 +51,7 @@ def connect(
         psycopg2.OperationalError: The server does not answer.
     """
     return psycopg2.connect(
-        host=LOOPBACK,
+        host=installation.host(NAME),
         port=installation.port(NAME),
         dbname=database,
         user=SUPERUSER,
@@ -75,7 +74,7 @@ def _launch(installation: Installation) -> Launch:
         "hba_file": infra_file("postgresql/pg_hba.conf"),
         "ident_file": data / "pg_ident.conf",
         "data_directory": data,
-        "listen_addresses": LOOPBACK,
+        "listen_addresses": installation.listen_host,
         "port": port,
         "ssl_cert_file": certificate.certificate,
         "ssl_key_file": certificate.key,

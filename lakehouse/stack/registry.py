@@ -10,7 +10,6 @@ from lakehouse.distributions import distribution
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
-from lakehouse.processes import LOOPBACK
 from lakehouse.stack.http import tls_context
 from lakehouse.stack.installation import Installation
 
@@ -47,7 +46,7 @@ def _launch(installation: Installation) -> Launch:
     own = installation.certificate(NAME)
     database = f"{installation.address('postgresql')}/{NAME}"
     environ = {
-        "REGISTRY_HOST": LOOPBACK,
+        "REGISTRY_HOST": installation.listen_host,
         "REGISTRY_PORT": str(installation.port(NAME)),
         "REGISTRY_MANAGEMENT_PORT": str(installation.port(f"{NAME}-management")),
         "REGISTRY_CERTIFICATE": str(own.certificate),

@@ -9,7 +9,6 @@ from lakehouse.components import Component, Launch, answers
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
-from lakehouse.processes import LOOPBACK
 from lakehouse.stack.installation import Installation
 
 MASTER = "spark-master"
@@ -45,13 +44,13 @@ def components(installation: Installation) -> list[Component]:
 
 
 def _master(installation: Installation) -> Launch:
-    words = ["--host", LOOPBACK, "--port", str(installation.port(MASTER))]
+    words = ["--host", installation.host(MASTER), "--port", str(installation.port(MASTER))]
     words += ["--webui-port", str(installation.port(f"{MASTER}-web"))]
     return _daemon(installation, MASTER, "org.apache.spark.deploy.master.Master", words)
 
 
 def _worker(installation: Installation, name: str) -> Launch:
-    words = ["--host", LOOPBACK, "--port", str(installation.port(name))]
+    words = ["--host", installation.host(name), "--port", str(installation.port(name))]
     words += ["--webui-port", str(installation.port(f"{name}-web"))]
     words += ["--cores", str(WORKER_CORES), "--memory", WORKER_MEMORY]
     words += ["--work-dir", str(_folder(installation) / "work" / name)]
@@ -78,7 +77,7 @@ def _daemon(installation: Installation, name: str, main: str, words: list[str]) 
             "-XX:+UseSerialGC -Duser.timezone=UTC "
             f"-Dlog4j2.configurationFile={infra_file('spark/log4j2.properties').as_uri()}"
         ),
-        "SPARK_LOCAL_IP": LOOPBACK,
+        "SPARK_LOCAL_IP": installation.host(name),
         "SPARK_LOCAL_DIRS": str(_folder(installation) / "local"),
     }
     argv = [str(home / "bin" / "spark-class"), main, *words]
@@ -102,7 +101,7 @@ def _folder(installation: Installation) -> Path:
 def _answers(installation: Installation, name: str) -> bool:
     url = f"http://{installation.address(f'{name}-web')}/json/"
     try:
-        with urlopen(url, timeout=PROBE_SECONDS):  # noqa: S310 - our own server
+        with urlopen(url, timeout=PROBE_SECONDS):
             return True
     except OSError:
         return False

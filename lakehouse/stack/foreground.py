@@ -1,0 +1,60 @@
+"""One component of the stack in the foreground, as the process of a container."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import FrameType
+
+from lakehouse.components import READY, Component, ComponentError
+from lakehouse.settings import Settings
+
+POLL_SECONDS = 0.2
+
+
+def run(component: Component, settings: Settings) -> int:
+    """Start a component, provision it once it is healthy, and stay until it ends.
+
+    A request to stop is passed on to it.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        ComponentError: It is a task, or was not ready in time.
+        LakehouseError: It cannot be configured or provisioned.
+    """
+    if component.launch is None:
+        raise ComponentError(f"{component.name} is a task, not a server")
+    mark = ready_mark(settings, component)
+    mark.unlink(missing_ok=True)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    launch = component.launch()
+    with subprocess.Popen(launch.argv, env=os.environ | dict(launch.environ)) as server:  # noqa: S603
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            server.send_signal(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, pass_on)
+        deadline = time.monotonic() + component.deadline_seconds
+        while server.poll() is None and component.health() != READY:
+            if time.monotonic() > deadline:
+                server.terminate()
+                raise ComponentError(f"{component.name} was not ready in time")
+            time.sleep(POLL_SECONDS)
+        if server.poll() is None:
+            component.provision()
+            mark.touch()
+        return server.wait()
+
+
+def is_ready(component: Component, settings: Settings) -> bool:
+    """Whether a component that runs in this container has been provisioned and answers now."""
+    return ready_mark(settings, component).exists() and component.health() == READY
+
+
+def ready_mark(settings: Settings, component: Component) -> Path:
+    """Return the file that says that a component has been provisioned since its start."""
+    return settings.home / "run" / f"{component.name}.ready"
