@@ -70,7 +70,7 @@ class Runs:
         self.seconds = ArrayHistogram(
             f.RUN_SECONDS_NAME,
             "How long runs took, from start to end: those of the last month, and since.",
-            ("job", "status"),
+            ("kind", "status"),
             buckets=RUN_BUCKETS,
             registry=None,
         )

@@ -71,7 +71,7 @@ LOG_END = Family(
     "lakehouse_log_end_offset", "Offset that the next event will get.", ("topic", "partition")
 )
 TABLE_LAG = Family(
-    "lakehouse_table_lag_events", "Events in the log that the table does not hold.", ("table",)
+    "lakehouse_table_lag_events", "Events in the log that the table does not hold.", ("table", "topic")
 )
 FRESHNESS = Family(
     "lakehouse_table_freshness_seconds",
@@ -101,19 +101,19 @@ DEAD_LETTERS = Family(
 )
 
 RUN_SUCCESS = Family(
-    "lakehouse_run_last_success_timestamp_seconds", "When a run last published.", ("job",)
+    "lakehouse_run_last_success_timestamp_seconds", "When a run last published.", ("kind",)
 )
 RUN_DURATION = Family(
-    "lakehouse_run_last_duration_seconds", "How long the last published run took.", ("job",)
+    "lakehouse_run_last_duration_seconds", "How long the last published run took.", ("kind",)
 )
-RUN_ROWS = Family("lakehouse_run_last_rows", "Rows that the last published run wrote.", ("job",))
+RUN_ROWS = Family("lakehouse_run_last_rows", "Rows that the last published run wrote.", ("kind",))
 RUN_FAILED = Family(
-    "lakehouse_run_failed", "Whether the run that ended last has failed; 0 or 1.", ("job",)
+    "lakehouse_run_failed", "Whether the run that ended last has failed; 0 or 1.", ("kind",)
 )
 RUN_THROUGH = Family(
     "lakehouse_run_covered_through_timestamp_seconds",
     "End of the latest interval, of ingestion time, that was published.",
-    ("job",),
+    ("kind",),
 )
 RUN_SECONDS_NAME = "lakehouse_run_seconds"
 

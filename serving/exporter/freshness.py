@@ -44,7 +44,8 @@ def landed(lake: Round) -> Iterator[Reading]:
         progress = read_progress(table, of=qualifier) if table else None
         done = progress.offsets if progress else {}
         missing = {p: done.get(p, 0) for p, end in ends.items() if end > done.get(p, 0)}
-        yield Reading(f.TABLE_LAG, (name,), sum(ends[p] - at for p, at in missing.items()))
+        behind = sum(ends[p] - at for p, at in missing.items())
+        yield Reading(f.TABLE_LAG, (name, topic), behind)
         if missing:
             oldest = min(lake.log.appended_at(topic, missing))
             yield Reading(f.FRESHNESS, (name,), oldest, is_moment=True)

@@ -40,7 +40,9 @@ class Log:
 
     @cached_property
     def _consumer(self) -> Consumer:
-        return Consumer(self._options | {"group.id": "metrics", "enable.auto.commit": False})
+        # Joins no group, and takes the oldest event there is for one that retention has deleted.
+        mine: dict[str, str | bool] = {"group.id": "metrics", "auto.offset.reset": "earliest"}
+        return Consumer(self._options | mine | {"enable.auto.commit": False})
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return for each partition the offset that the next event will get.
