@@ -71,7 +71,9 @@ LOG_END = Family(
     "lakehouse_log_end_offset", "Offset that the next event will get.", ("topic", "partition")
 )
 TABLE_LAG = Family(
-    "lakehouse_table_lag_events", "Events in the log that the table does not hold.", ("table", "topic")
+    "lakehouse_table_lag_events",
+    "Events in the log that the table does not hold.",
+    ("table", "topic"),
 )
 FRESHNESS = Family(
     "lakehouse_table_freshness_seconds",
