@@ -24,10 +24,10 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes 
 ENVIRONMENT := .venv/.made-from-locks
 JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
 
-.PHONY: help setup demo test unit lint chaos bench lock clean
+.PHONY: help setup demo test unit lint chaos bench dashboards lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; then instant)
 	@:
@@ -36,7 +36,7 @@ demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
 test: setup ## Run the tests, with real Kafka, Spark and Iceberg
-	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench"
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench and not stack"
 
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
@@ -52,6 +52,9 @@ chaos: setup ## Kill processes at random moments and count again
 
 bench: setup ## Measure against peers, one script after the other
 	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
+	@$(BIN)/python -m infra.grafana.build
 
 lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt

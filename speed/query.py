@@ -194,6 +194,8 @@ def wait(
     """
     last_batch, kept_up_at = None, monotonic()
     reports = metrics.BatchReports(TOPIC, _freshness)
+    for table in (TRADES_RT, BARS_RT):
+        metrics.EXPIRED.labels(table=table)  # from 0 on
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return
