@@ -27,7 +27,7 @@ SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.mod infra/minio/go
 	requirements/mlflow.txt lakehouse/distributions/catalogue.py
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 
-.PHONY: help setup setup-stack demo test unit lint chaos bench lock clean
+.PHONY: help setup setup-stack demo test unit lint chaos bench dashboards lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ chaos: setup ## Kill processes at random moments and count again
 
 bench: setup ## Measure against peers, one script after the other
 	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
+	@$(BIN)/python -m infra.grafana.build
 
 lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt

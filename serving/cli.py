@@ -1,4 +1,4 @@
-"""``lakehouse sql``, ``views`` and ``chart``: what the lake serves, on the command line."""
+"""What the lake serves, on the command line: ``sql``, ``views``, ``chart``, ``metrics``."""
 
 import sys
 from datetime import datetime
@@ -14,11 +14,13 @@ from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import get_settings
 from serving.engine import SqlEngine
+from serving.exporter.cli import app as exporter_app
 from serving.output import print_table, write_csv, write_json
 from serving.statements import InvalidSqlError
 from serving.views import view_names, view_sql
 
 app = typer.Typer()
+app.registered_commands += exporter_app.registered_commands
 
 
 class ViewDialect(StrEnum):

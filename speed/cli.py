@@ -8,13 +8,16 @@ import typer
 
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import Heartbeat
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
-from lakehouse.telemetry import configure_logging
+from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 
 # A micro-batch is small and always of the same shape: there is nothing to adapt to or to divide.
 SMALL_AND_OFTEN = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "1",
+    # More micro-batches than could end between two looks at what they report.
+    "spark.sql.streaming.numRecentProgressUpdates": "10",
 }
 
 app = typer.Typer()
@@ -25,6 +28,8 @@ def speed(
     once: Annotated[
         bool, typer.Option("--once", help="Stop at the end of the log as it is now.")
     ] = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
     """Keep the provisional rows of the merged view seconds behind the log.
 
@@ -37,6 +42,8 @@ def speed(
 
     settings = get_settings("speed")
     configure_logging("speed", settings.log_level)
+    if metrics_port is not None:
+        serve_metrics(metrics_port, host=metrics_host)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -21,6 +21,7 @@ from schemas import contract
 from schemas.registry import SchemaRegistry
 from schemas.topic_schemas import topic_schemas
 from speed.memory import TRADE_COLUMNS, WindowMemory, keep
+from speed.metrics import COMMIT_SECONDS
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
 TOPIC = "market.trades"
@@ -91,7 +92,7 @@ class SpeedLayer:
         self._memory.settle()
 
     def _append(self, table: str, rows: DataFrame) -> None:
-        (
+        writer = (
             rows.select(*contract(table).column_names)
             .coalesce(1)
             .writeTo(f"{CATALOG_NAME}.{table}")
@@ -99,8 +100,9 @@ class SpeedLayer:
             # Seconds old rows in small files: hourly compaction sorts what is worth it.
             .option("use-table-distribution-and-ordering", "false")
             .option("fanout-enabled", "true")
-            .append()
         )
+        with COMMIT_SECONDS.labels(table=table).time():
+            writer.append()
 
 
 def _at_or_beyond(positions: Mapping[int, int]) -> Column:

@@ -21,6 +21,7 @@ from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
 from schemas.registry import schema_registry
+from speed import metrics
 from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer, observations
 from speed.log import log_starts
 
@@ -33,6 +34,7 @@ POLL_SECONDS = 0.5
 # behind before it has looked (SPARK-55271). The batch is committed by then; the query is not.
 REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
 
+_freshness = metrics.Freshness((TRADES_RT, BARS_RT))
 _log = structlog.get_logger(__name__)
 
 
@@ -144,7 +146,9 @@ def start_query(
     if not (checkpoint / "offsets").exists():
         starts = {str(p): o for p, o in starting_offsets(settings, catalog, generation).items()}
         source = source.option("startingOffsets", json.dumps({TOPIC: starts}))
-    records = records_of(source.load(), generation)
+    records = records_of(source.load(), generation).observe(
+        metrics.OBSERVATION, *metrics.observed_columns()
+    )
     writer = (
         observations(
             records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
@@ -162,7 +166,9 @@ def start_query(
 def expire_history(catalog: Catalog) -> None:
     """Keep the history of the tables that this layer commits to every second short."""
     for table in (TRADES_RT, BARS_RT):
-        expire(catalog.load_table(table), now=datetime.now(UTC), carries_progress=False)
+        now = datetime.now(UTC)
+        expired = expire(catalog.load_table(table), now=now, carries_progress=False)
+        metrics.EXPIRED.labels(table=table).inc(expired)
 
 
 def records_of(log: DataFrame, generation: int) -> DataFrame:
@@ -191,14 +197,19 @@ def wait(
         pyspark.errors.StreamingQueryException: The query failed.
     """
     last_batch, kept_up_at = None, monotonic()
+    reports = metrics.BatchReports(TOPIC, _freshness)
+    for table in (TRADES_RT, BARS_RT):
+        metrics.EXPIRED.labels(table=table)  # from 0 on
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return
+        doing = query.status["message"]
         progress = query.lastProgress
         batch = progress["timestamp"] if progress else None
         if progress and batch != last_batch:
             _log.debug("progress", events=progress["numInputRows"], **progress["durationMs"])
-        if batch != last_batch or query.status["message"].startswith("Waiting"):
+        reports.look(query, doing)
+        if batch != last_batch or doing.startswith("Waiting"):
             last_batch = batch
             beat()
         if monotonic() - kept_up_at > EXPIRE_EVERY_SECONDS:

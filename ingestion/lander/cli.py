@@ -10,8 +10,9 @@ import typer
 from ingestion.lander.lander import Lander
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import Heartbeat
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
-from lakehouse.telemetry import configure_logging, serve_metrics
+from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 
 # As `lakehouse up` and `lakehouse status` know it.
 PROCESS = "land"
@@ -42,9 +43,8 @@ def land(
             "--accept-loss", help="Go on behind events that Kafka deleted before they were landed."
         ),
     ] = False,
-    metrics_port: Annotated[
-        int | None, typer.Option(help="Serve metrics for Prometheus on this port; 0 picks one.")
-    ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
     """Land the log in bronze, exactly once, until stopped (SIGTERM and Ctrl-C commit first).
 
@@ -53,7 +53,7 @@ def land(
     settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
     if metrics_port is not None:
-        serve_metrics(metrics_port)
+        serve_metrics(metrics_port, host=metrics_host)
     stop = Event()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:

@@ -39,6 +39,9 @@ class BronzeTable:
         self._catalog = catalog
         self._topics = topics
         self._latest: Table | None = None
+        # From 0 on: an increase is seen only of what was there before.
+        metrics.RETRIES.labels(operation=self._commit)
+        metrics.EXPIRED.labels(table=name)
         table = self.load()
         self.schema: pa.Schema = table.schema().as_arrow()
         self.progress: TopicProgress = self._read(table)
@@ -58,8 +61,12 @@ class BronzeTable:
             FencedError: The table carries progress that is not of this process.
         """
         with metrics.COMMIT_SECONDS.labels(table=self.name).time():
-            persist(f"commit to {self.name}", self._attempt, rows, end)
+            persist(self._commit, self._attempt, rows, end)
         self.progress = dict(end)
+
+    @property
+    def _commit(self) -> str:
+        return f"commit to {self.name}"
 
     def _attempt(self, rows: pa.Table, end: Mapping[str, Progress]) -> None:
         # Our own last commit is nearly always the newest; if not, the catalog refuses this one.

@@ -116,6 +116,7 @@ class Lander:
             if self._is_due(batch, pending):
                 pending.result()
                 self._trades.measure_lag()
+                self._frames.measure_lag()
                 pending = committer.submit(self._writer.write, self._closed(batch))
                 batch = Batch()
         pending.result()

@@ -188,9 +188,7 @@ class BronzeWriter:
         self._dead.append(rows, end)
         self._refused, self.frames = end[TRADES_TOPIC], end[DEAD_LETTERS_TOPIC]
         self.landed.dead_letters += len(rows)
-        for count in rows.group_by(["topic", "reason"]).aggregate([([], "count_all")]).to_pylist():
-            labels = {"topic": count["topic"], "reason": count["reason"]}
-            metrics.DEAD_LETTERS.labels(**labels).inc(count["count_all"])
+        metrics.count_dead_letters(rows)
         return len(rows)
 
     def _dead_letters_are_due(self, frames: Progress) -> bool:
@@ -216,7 +214,7 @@ class BronzeWriter:
         self._events.append(rows, {TRADES_TOPIC: end})
         self.trades = end
         self.landed.events += len(rows)
-        metrics.EVENTS.labels(topic=TRADES_TOPIC).inc(len(rows))
+        metrics.count_events(rows, TRADES_TOPIC)
         return len(rows)
 
     def _expire(self, now: datetime) -> None:
@@ -224,7 +222,7 @@ class BronzeWriter:
             return
         self._expired_at = monotonic()
         for table in (self._events, self._dead):
-            expire(table.load(), now=now)
+            metrics.EXPIRED.labels(table=table.name).inc(expire(table.load(), now=now))
 
 
 def _refused_so_far(recorded: Progress | None, trades: Progress) -> Progress:

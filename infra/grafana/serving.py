@@ -1,0 +1,165 @@
+"""Who answers readers: the merged views, Trino, the registry, and the exporter itself."""
+
+from infra.grafana.boards import Board, Panel, Query, Row
+from schemas import contract
+
+_MANAGER = "trino_execution_name_QueryManager"
+_REGISTRY = "rest_requests_seconds_count"
+
+BOARD = Board(
+    "lakehouse-serving",
+    "Lakehouse: serving",
+    "The merged views, and the processes that answer questions about them.",
+    (
+        Row(
+            "Merged views",
+            (
+                Panel(
+                    "Freshness",
+                    "Age of the oldest event that a view does not show.",
+                    (Query("view:lakehouse_freshness_seconds:min", "{{view}}"),),
+                    unit="s",
+                    limit=contract("gold.bars_1m_rt").freshness_seconds,
+                    runbook="LakehouseFreshnessBeyondContract",
+                ),
+                Panel(
+                    "Speed layer: micro-batches",
+                    "Time of a micro-batch; the views move at this pace.",
+                    tuple(
+                        Query(
+                            f"histogram_quantile({q}, sum by (le) "
+                            "(rate(lakehouse_speed_batch_seconds_bucket[5m])))",
+                            f"p{round(q * 100)}",
+                        )
+                        for q in (0.5, 0.95, 0.99)
+                    ),
+                    unit="s",
+                ),
+                Panel(
+                    "Speed layer: stages",
+                    "Share of the time by Spark's stages of a micro-batch.",
+                    (Query("rate(lakehouse_speed_stage_seconds_total[5m])", "{{stage}}"),),
+                    unit="percentunit",
+                ),
+                Panel(
+                    "Speed layer: lag",
+                    "Events in the log beyond the last micro-batch.",
+                    (Query("lakehouse_speed_lag_events", "{{topic}}"),),
+                ),
+                Panel(
+                    "Speed layer: bytes",
+                    "Payload bytes processed a second.",
+                    (Query("sum by (topic) (rate(lakehouse_speed_bytes_total[1m]))"),),
+                    unit="Bps",
+                ),
+                Panel(
+                    "Speed layer: memory",
+                    "Resident memory of its driver's Python; the JVM's is beside it, unmeasured.",
+                    (Query('process_resident_memory_bytes{job="speed"}', "{{instance}}"),),
+                    unit="bytes",
+                ),
+            ),
+        ),
+        Row(
+            "Trino",
+            (
+                Panel(
+                    "Queries",
+                    "Queries that run and that wait.",
+                    (
+                        Query(f"{_MANAGER}_RunningQueries", "running"),
+                        Query(f"{_MANAGER}_QueuedQueries", "queued"),
+                    ),
+                ),
+                Panel(
+                    "Traffic",
+                    "Queries completed a second.",
+                    (Query(f"rate({_MANAGER}_CompletedQueries[5m])", "completed"),),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Time of a query",
+                    "Of all queries since Trino started, by its own reckoning.",
+                    (
+                        Query(
+                            f'{_MANAGER}_ExecutionTime_AllTime{{quantile=~"0.5|0.95|0.99"}} / 1000',
+                            "p{{quantile}}",
+                        ),
+                    ),
+                    unit="s",
+                ),
+                Panel(
+                    "Failures",
+                    "Queries a second that failed, by whose fault.",
+                    (
+                        Query(f"rate({_MANAGER}_UserErrorFailures[5m])", "the user's"),
+                        Query(f"rate({_MANAGER}_InternalFailures[5m])", "Trino's"),
+                        Query(f"rate({_MANAGER}_ExternalFailures[5m])", "a source's"),
+                        Query(
+                            f"rate({_MANAGER}_InsufficientResourcesFailures[5m])",
+                            "too little memory",
+                        ),
+                    ),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Rows read",
+                    "Rows that queries consumed, a second.",
+                    (Query(f"rate({_MANAGER}_ConsumedInputRows[5m])", "rows"),),
+                    unit="rowsps",
+                ),
+                Panel(
+                    "Nodes",
+                    "Nodes that take part.",
+                    (Query("trino_metadata_name_DiscoveryNodeManager_ActiveNodeCount", "active"),),
+                ),
+            ),
+        ),
+        Row(
+            "Schema registry",
+            (
+                Panel(
+                    "Requests",
+                    "Requests a second, by path and answer.",
+                    (Query(f"sum by (path, status_code_group) (rate({_REGISTRY}[5m]))"),),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Connections to its database",
+                    "In use.",
+                    (Query("agroal_active_count", "{{datasource}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "Exporter",
+            (
+                Panel(
+                    "Sources",
+                    "1 for each source that was read lately; what the others tell is withheld.",
+                    (Query("lakehouse_exporter_up", "{{source}}"),),
+                    limit=1,
+                    low_is_bad=True,
+                    runbook="LakehouseExporterBlind",
+                ),
+                Panel(
+                    "Time of a read",
+                    "How long the last read of a source took.",
+                    (Query("lakehouse_exporter_read_seconds", "{{source}}"),),
+                    unit="s",
+                ),
+                Panel(
+                    "Versions",
+                    "What runs, by process.",
+                    (
+                        Query(
+                            "count by (job, version) ("
+                            'lakehouse_build_info{job=~"lander|speed|metrics"})',
+                            "{{job}} {{version}}",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)

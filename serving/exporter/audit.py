@@ -1,0 +1,169 @@
+"""Sources that read the audit tables: what batch ran, and what reconciliation found.
+
+Batch jobs end before anybody could ask them. What they know is in ``ops``, so it is told from
+there, by a process that stays.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from prometheus_client.core import Metric
+from pyiceberg.table import Table
+
+from lakehouse.histograms import ArrayHistogram
+from serving.exporter import families as f
+from serving.exporter.families import Reading
+from serving.exporter.lake import Round
+
+RUNS, RECONCILIATIONS = "ops.runs", "ops.reconciliations"
+# A month of hourly runs is some 1,500 rows; what is older changes no gauge that anybody watches.
+WINDOW = timedelta(days=31)
+PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
+# From an idle hour to a day's backfill.
+RUN_BUCKETS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+_STATES = {
+    "compared": "rows_compared",
+    "drifted": "rows_drifted",
+    "missing_in_batch": "missing_in_batch",
+    "batch_ahead": "batch_ahead",
+    "speed_ahead": "speed_ahead",
+    "only_in_batch": "only_in_batch",
+    "only_in_speed": "only_in_speed",
+    "pruned": "pruned",
+}
+
+
+class AuditRows:
+    """The rows of an audit table of the last month, oldest first; read when it has changed."""
+
+    def __init__(self, name: str, columns: Iterable[str]) -> None:
+        self.name = name
+        self._columns = (*columns, "recorded_at")
+        self._snapshot_id: int | None = None
+        self._rows: list[dict[str, Any]] = []
+
+    def of(self, table: Table) -> list[dict[str, Any]]:
+        """Return the rows."""
+        snapshot = table.current_snapshot()
+        if snapshot is not None and snapshot.snapshot_id != self._snapshot_id:
+            since = (datetime.now(UTC) - WINDOW).isoformat()
+            scan = table.scan(f"recorded_at >= '{since}'", selected_fields=self._columns)
+            self._rows = scan.to_arrow().sort_by("recorded_at").to_pylist()
+            self._snapshot_id = snapshot.snapshot_id
+        return self._rows
+
+
+class Runs:
+    """Tells of ``ops.runs``.
+
+    Attributes:
+        seconds: How long the runs took that this exporter has seen end.
+    """
+
+    def __init__(self) -> None:
+        columns = ("run_id", "kind", "status", "interval_end", "rows_written", "started_at")
+        self._rows = AuditRows(RUNS, columns)
+        self._counted: set[tuple[str, str]] = set()
+        self._through: dict[str, datetime] = {}
+        self.seconds = ArrayHistogram(
+            f.RUN_SECONDS_NAME,
+            "How long runs took, from start to end: those of the last month, and since.",
+            ("kind", "status"),
+            buckets=RUN_BUCKETS,
+            registry=None,
+        )
+
+    def __call__(self, lake: Round) -> Iterator[Reading]:
+        """Yield what is known of each job's runs."""
+        table = lake.table(RUNS)
+        if table is None:
+            return
+        published: dict[str, dict[str, Any]] = {}
+        ended: dict[str, dict[str, Any]] = {}
+        for row in self._read(table):
+            if row["status"] == PUBLISHED:
+                published[row["kind"]] = row
+            if row["status"] in (PUBLISHED, FAILED):
+                ended[row["kind"]] = row
+        for job, row in ended.items():
+            yield Reading(f.RUN_FAILED, (job,), row["status"] == FAILED)
+        for job, row in published.items():
+            yield Reading(f.RUN_SUCCESS, (job,), row["recorded_at"].timestamp())
+            yield Reading(f.RUN_DURATION, (job,), _seconds_of(row))
+            yield Reading(f.RUN_THROUGH, (job,), self._through[job].timestamp())
+            yield Reading(f.RUN_ROWS, (job,), row["rows_written"] or 0)
+
+    def published_through(self, table: Table, job: str) -> datetime | None:
+        """Return the end of the latest interval that a job has published; None if none was.
+
+        Args:
+            table: ``ops.runs``, freshly loaded.
+            job: The job.
+        """
+        self._read(table)
+        return self._through.get(job)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the durations."""
+        yield from self.seconds.collect()
+
+    def _read(self, table: Table) -> list[dict[str, Any]]:
+        rows = self._rows.of(table)
+        for row in rows:
+            if row["status"] in (PUBLISHED, FAILED):
+                self._count(row)
+            if row["status"] == PUBLISHED:
+                end, job = row["interval_end"], row["kind"]
+                self._through[job] = max(end, self._through.get(job, end))
+        return rows
+
+    def _count(self, row: dict[str, Any]) -> None:
+        if (key := (row["run_id"], row["status"])) not in self._counted:
+            self._counted.add(key)
+            self.seconds.observe(np.asarray([_seconds_of(row)]), row["kind"], row["status"])
+
+
+class Reconciliations:
+    """Tells of ``ops.reconciliations``."""
+
+    def __init__(self, tables: Iterable[str]) -> None:
+        columns = ("table_name", *_STATES.values(), "oldest_unreconciled_age_seconds", "verdict")
+        self._rows = AuditRows(RECONCILIATIONS, columns)
+        self._tables = tuple(tables)
+
+    def __call__(self, lake: Round) -> Iterator[Reading]:
+        """Yield what the last reconciliation of each table found, and when they last agreed."""
+        table = lake.table(RECONCILIATIONS)
+        if table is None:
+            return
+        rows = self._rows.of(table)
+        latest = {row["table_name"]: row for row in rows}
+        agreed = {row["table_name"]: row for row in rows if row["verdict"] == AGREE}
+        for name, row in latest.items():
+            for state, column in _STATES.items():
+                yield Reading(f.RECONCILED_ROWS, (name, state), row[column])
+            yield Reading(f.AGREES, (name,), row["verdict"] == AGREE)
+            age = row["oldest_unreconciled_age_seconds"]
+            yield Reading(f.UNRECONCILED_AGE, (name,), 0.0 if age is None else age)
+        for name, row in agreed.items():
+            yield Reading(f.RECONCILED_AT, (name,), row["recorded_at"].timestamp())
+        for name in self._tables:
+            since = agreed[name]["recorded_at"].timestamp() if name in agreed else made_at(table)
+            yield Reading(f.RECONCILIATION_AGE, (name,), since, is_moment=True)
+
+
+def made_at(table: Table) -> float:
+    """Return when the oldest metadata file that a table still names was written.
+
+    Of a table with a short history, such as an audit table that holds no row, that is when it was
+    made; of one with a long history some time later.
+    """
+    history = table.metadata.metadata_log
+    return (history[0].timestamp_ms if history else table.metadata.last_updated_ms) / 1000
+
+
+def _seconds_of(row: dict[str, Any]) -> float:
+    seconds: float = (row["recorded_at"] - row["started_at"]).total_seconds()
+    return seconds

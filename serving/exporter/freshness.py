@@ -1,0 +1,108 @@
+"""Sources that compare what the log holds with what readers see.
+
+Fresh is a table that shows all that is to be shown, however long ago the last event came. So a
+table's freshness is the age of the oldest event that it does not show, and 0 when there is none.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pyiceberg.table import Table
+
+import schemas
+from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.coverage import BATCH
+from lakehouse.progress import read_progress
+from serving.exporter import families as f
+from serving.exporter.audit import RUNS, Runs, made_at
+from serving.exporter.families import Reading
+from serving.exporter.lake import Round
+from serving.views import view_names, view_sources
+
+BRONZE, DEAD_LETTERS = "bronze.market_trades", "bronze.dead_letters"
+# What shows how far a table has come: the topic, and its qualifier in the snapshot's summary.
+_LANDED = {BRONZE: (TRADES_TOPIC, None), DEAD_LETTERS: (DEAD_LETTERS_TOPIC, DEAD_LETTERS_TOPIC)}
+
+
+def contracts(_lake: Round) -> Iterator[Reading]:
+    """Yield what the contracts promise, and which tables each merged view reads."""
+    for name, contract in schemas.contracts().items():
+        yield Reading(f.CONTRACT_FRESHNESS, (name,), contract.freshness_seconds)
+    for view in view_names():
+        for table in sorted(_tables_of(view)):
+            yield Reading(f.VIEW_SOURCE, (view, table), 1)
+
+
+def landed(lake: Round) -> Iterator[Reading]:
+    """Yield how far bronze is behind the log, in events and in time."""
+    for name, (topic, qualifier) in _LANDED.items():
+        # In this order: what lands in between makes the table look fresh, which by then it is.
+        ends = lake.log.ends(topic)
+        for partition, end in ends.items():
+            yield Reading(f.LOG_END, (topic, str(partition)), end)
+        table = lake.table(name)
+        progress = read_progress(table, of=qualifier) if table else None
+        done = progress.offsets if progress else {}
+        missing = {p: done.get(p, 0) for p, end in ends.items() if end > done.get(p, 0)}
+        behind = sum(ends[p] - at for p, at in missing.items())
+        yield Reading(f.TABLE_LAG, (name, topic), behind)
+        if missing:
+            oldest = min(lake.log.appended_at(topic, missing))
+            yield Reading(f.FRESHNESS, (name,), oldest, is_moment=True)
+        else:
+            yield Reading(f.FRESHNESS, (name,), 0)
+
+
+class Covered:
+    """Tells how long batch has left landed events alone; bronze's manifests tell of the newest."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def __call__(self, lake: Round) -> Iterator[Reading]:
+        """Yield the freshness of the tables that batch writes."""
+        bronze, runs = lake.table(BRONZE), lake.table(RUNS)
+        newest = _newest_ingestion(bronze) if bronze else None
+        if newest is None or runs is None:
+            return
+        through = self._runs.published_through(runs, BATCH)
+        since = through.timestamp() if through else made_at(runs)
+        waits = through is None or newest >= through
+        for name in _batch_tables():
+            yield Reading(f.FRESHNESS, (name,), since if waits else 0.0, is_moment=waits)
+
+
+def _batch_tables() -> Iterator[str]:
+    for name, contract in schemas.contracts().items():
+        if contract.namespace in ("silver", "gold") and contract.batch_twin is None:
+            yield name
+
+
+def _newest_ingestion(bronze: Table) -> datetime | None:
+    """Return the latest ``ingested_at``, from the bounds that the newest data files state."""
+    snapshot = bronze.current_snapshot()
+    if snapshot is None:
+        return None
+    column = bronze.schema().find_field("ingested_at")
+    manifests = snapshot.manifests(bronze.io)
+    for manifest in sorted(manifests, key=lambda m: m.sequence_number, reverse=True):
+        bounds = [
+            entry.data_file.upper_bounds[column.field_id]
+            for entry in manifest.fetch_manifest_entry(bronze.io)
+            if column.field_id in (entry.data_file.upper_bounds or {})
+        ]
+        if bounds:
+            microseconds = max(_timestamp(bound) for bound in bounds)
+            return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+    return None
+
+
+def _timestamp(bound: bytes) -> int:
+    return int.from_bytes(bound, "little", signed=True)  # as Iceberg writes a timestamp
+
+
+def _tables_of(view: str) -> frozenset[str]:
+    """Return the tables that a view reads, directly or through views."""
+    sources = view_sources(view)
+    views = sources & set(view_names())
+    return (sources - views).union(*(_tables_of(name) for name in views))

@@ -1,0 +1,300 @@
+"""The exporter over a real catalog in a file; only the broker is an object of the test's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from prometheus_client import CollectorRegistry
+from pyiceberg.catalog import Catalog
+
+from lakehouse.catalog import load_catalog
+from lakehouse.progress import Progress
+from lakehouse.settings import Settings
+from schemas import tables
+from serving.exporter import exporter as module
+from serving.exporter.exporter import Exporter, lake_exporter
+from serving.exporter.lake import SilentLogError
+
+TRADES, FRAMES = "market.trades", "ingest.dead_letters"
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class FakeLog:
+    """A broker with two topics, whose events were all appended a minute ago."""
+
+    ends_by_topic: dict[str, dict[int, int]]
+    silent: bool = False
+    asked: list[Mapping[int, int]] = field(default_factory=list)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return self.ends_by_topic[topic]
+
+    def appended_at(self, topic: str, offsets: Mapping[int, int]) -> list[float]:
+        if self.silent:
+            raise SilentLogError("nothing comes")
+        self.asked.append(offsets)
+        return [NOW.timestamp() - 60] * len(offsets)
+
+    def forget(self) -> None:
+        pass
+
+
+@dataclass
+class Lake:
+    """A lake whose exporter is read when it is asked."""
+
+    catalog: Catalog
+    log: FakeLog
+    exporter: Exporter
+    now: float = NOW.timestamp()
+    is_away: bool = False
+
+    def value(self, name: str, **labels: str) -> float | None:
+        registry = CollectorRegistry()
+        registry.register(self.exporter)
+        return registry.get_sample_value(name, labels)
+
+    def append(self, table: str, *rows: dict[str, Any], progress: Progress | None = None) -> None:
+        loaded = self.catalog.load_table(table)
+        summary = progress.to_summary() if progress else {}
+        of_table = pa.Table.from_pylist(list(rows), schema=loaded.schema().as_arrow())
+        loaded.append(of_table, snapshot_properties=summary)
+
+
+@pytest.fixture
+def lake(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    catalog = load_catalog(settings)
+    tables.apply(catalog)
+    log = FakeLog({TRADES: {0: 5, 1: 5}, FRAMES: {0: 0}})
+    monkeypatch.setattr(module, "Log", lambda _settings: log)
+
+    def opened() -> Catalog:
+        if lake.is_away:
+            raise ConnectionError("the catalog is away")
+        return catalog
+
+    exporter = lake_exporter(settings, opened)
+    exporter._clock = lambda: lake.now
+    lake = Lake(catalog, log, exporter)
+    return lake
+
+
+def bronze_row(offset: int, ingested_at: datetime) -> dict[str, Any]:
+    return {
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "topic_generation": 0,
+        "kafka_timestamp": NOW,
+        "schema_id": 1,
+        "payload": b"x",
+        "event_time": NOW,
+        "ingested_at": ingested_at,
+    }
+
+
+def dead_letter(reason: str, stage: str = "lander") -> dict[str, Any]:
+    return {"topic": TRADES, "stage": stage, "reason": reason, "ingested_at": NOW}
+
+
+def run(status: str, *, recorded_at: datetime, end: datetime, run_id: str = "a") -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "kind": "batch",
+        "interval_start": end - HOUR,
+        "interval_end": end,
+        "status": status,
+        "business_hours": "[]",
+        "rows_written": 7,
+        "started_at": recorded_at - timedelta(seconds=90),
+        "recorded_at": recorded_at,
+    }
+
+
+def reconciliation(
+    verdict: str, recorded_at: datetime, table: str = "gold.bars_1m", **counts: int
+) -> dict[str, Any]:
+    names = (
+        "rows_compared rows_drifted missing_in_batch batch_ahead speed_ahead only_in_batch "
+        "only_in_speed pruned"
+    )
+    return (
+        dict.fromkeys(names.split(), 0)
+        | counts
+        | {
+            "run_id": "r",
+            "interval_start": NOW - HOUR,
+            "interval_end": NOW,
+            "table_name": table,
+            "oldest_unreconciled_age_seconds": 30.0,
+            "verdict": verdict,
+            "recorded_at": recorded_at,
+        }
+    )
+
+
+def test_an_empty_lake_is_told_as_one(lake: Lake) -> None:
+    lake.exporter.read()
+    sources = ("contracts", "log", "tables", "runs", "batch", "reconciliations", "dead_letters")
+    assert {lake.value("lakehouse_exporter_up", source=name) for name in sources} == {1}
+    assert lake.value("lakehouse_table_snapshots", table="gold.bars_1m") == 0
+    assert lake.value("lakehouse_table_files", table="gold.bars_1m") is None
+    assert lake.value("lakehouse_contract_freshness_seconds", table="gold.bars_1m") == 7200
+    bars = {"view": "serving.bars_1h"}  # it rolls up what another view has merged
+    assert lake.value("lakehouse_view_source_info", **bars, table="gold.bars_1m_rt") == 1
+    assert lake.value("lakehouse_view_source_info", **bars, table="serving.bars_1m") is None
+
+
+def test_sizes_come_from_the_newest_snapshot(lake: Lake) -> None:
+    lake.append("bronze.dead_letters", dead_letter("empty"))
+    lake.append("bronze.dead_letters", dead_letter("empty"), dead_letter("late", stage="batch"))
+    lake.exporter.read()
+    table = {"table": "bronze.dead_letters"}
+    assert lake.value("lakehouse_table_files", **table) == 2
+    assert lake.value("lakehouse_table_records", **table) == 3
+    assert lake.value("lakehouse_table_snapshots", **table) == 2
+    committed_at = lake.value("lakehouse_table_newest_commit_timestamp_seconds", **table)
+    assert committed_at == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
+
+
+def test_dead_letters_are_counted_and_each_file_is_read_once(lake: Lake) -> None:
+    lake.append("bronze.dead_letters", dead_letter("empty"), dead_letter("empty"))
+    lake.exporter.read()
+    for path in (row["file_path"] for row in _files(lake, "bronze.dead_letters")):
+        lake.catalog.load_table("bronze.dead_letters").io.delete(path)
+    lake.append("bronze.dead_letters", dead_letter("late", stage="batch"))
+    lake.exporter.read()
+    assert lake.value("lakehouse_exporter_up", source="dead_letters") == 1
+    rows = "lakehouse_dead_letters_rows"
+    assert lake.value(rows, stage="lander", reason="empty") == 2
+    assert lake.value(rows, stage="batch", reason="late") == 1
+
+
+def test_bronze_is_as_old_as_the_oldest_event_that_it_lacks(lake: Lake) -> None:
+    progress = Progress(TRADES, "id", 0, {0: 5, 1: 3}, NOW)
+    lake.append("bronze.market_trades", bronze_row(4, NOW), progress=progress)
+    lake.exporter.read()
+    labels = {"table": "bronze.market_trades"}
+    assert lake.value("lakehouse_table_lag_events", **labels, topic=TRADES) == 2
+    assert lake.log.asked == [{1: 3}]
+    assert lake.value("lakehouse_table_freshness_seconds", **labels) == pytest.approx(60)
+    lake.now += 5  # it grows older between two rounds
+    assert lake.value("lakehouse_table_freshness_seconds", **labels) == pytest.approx(65)
+
+
+def test_a_table_that_holds_all_is_fresh_however_long_ago_the_last_event_came(lake: Lake) -> None:
+    progress = Progress(TRADES, "id", 0, {0: 5, 1: 5}, NOW - 24 * HOUR)
+    lake.append("bronze.market_trades", bronze_row(4, NOW - 24 * HOUR), progress=progress)
+    lake.exporter.read()
+    assert lake.value("lakehouse_table_freshness_seconds", table="bronze.market_trades") == 0
+
+
+def test_batch_is_behind_from_the_end_of_what_it_published(lake: Lake) -> None:
+    published = run("PUBLISHED", recorded_at=NOW - HOUR, end=NOW - 2 * HOUR)
+    lake.append("ops.runs", published)
+    lake.append("bronze.market_trades", bronze_row(1, NOW - 3 * HOUR))
+    lake.exporter.read()
+    assert lake.value("lakehouse_table_freshness_seconds", table="gold.bars_1h") == 0
+    lake.append("bronze.market_trades", bronze_row(2, NOW - HOUR))
+    lake.exporter.read()
+    age = lake.value("lakehouse_table_freshness_seconds", table="gold.bars_1h")
+    assert age == pytest.approx(7200)
+    # The speed layer tells of its own tables.
+    assert lake.value("lakehouse_table_freshness_seconds", table="gold.bars_1m_rt") is None
+
+
+def test_a_lake_that_batch_never_saw_is_as_old_as_it_is(lake: Lake) -> None:
+    lake.append("bronze.market_trades", bronze_row(1, NOW))
+    lake.now = datetime.now(UTC).timestamp() + 500
+    lake.exporter.read()
+    age = lake.value("lakehouse_table_freshness_seconds", table="silver.trades")
+    assert age == pytest.approx(500, abs=60)
+
+
+def test_runs_are_told_by_how_they_ended(lake: Lake) -> None:
+    started = run("STARTED", recorded_at=NOW - 3 * HOUR, end=NOW - 3 * HOUR, run_id="1")
+    published = run("PUBLISHED", recorded_at=NOW - 2 * HOUR, end=NOW - 3 * HOUR, run_id="1")
+    failed = run("FAILED", recorded_at=NOW - HOUR, end=NOW - 2 * HOUR, run_id="2")
+    lake.append("ops.runs", failed, published, started)
+    for _ in range(2):
+        lake.exporter.read()
+    kind = {"kind": "batch"}
+    success = lake.value("lakehouse_run_last_success_timestamp_seconds", **kind)
+    assert success == pytest.approx((NOW - 2 * HOUR).timestamp())
+    assert lake.value("lakehouse_run_last_duration_seconds", **kind) == pytest.approx(90)
+    assert lake.value("lakehouse_run_failed", **kind) == 1
+    through = lake.value("lakehouse_run_covered_through_timestamp_seconds", **kind)
+    assert through == pytest.approx((NOW - 3 * HOUR).timestamp())
+    assert lake.value("lakehouse_run_seconds_count", **kind, status="PUBLISHED") == 1
+    assert lake.value("lakehouse_run_seconds_count", **kind, status="FAILED") == 1
+
+
+def test_the_last_reconciliation_is_told_and_when_the_layers_last_agreed(lake: Lake) -> None:
+    lake.append(
+        "ops.reconciliations",
+        reconciliation("DRIFT", NOW - HOUR, rows_drifted=3),
+        reconciliation("AGREE", NOW - 2 * HOUR, rows_compared=9),
+    )
+    lake.exporter.read()
+    table = {"table": "gold.bars_1m"}
+    assert lake.value("lakehouse_reconciliation_rows", **table, state="drifted") == 3
+    assert lake.value("lakehouse_reconciliation_rows", **table, state="compared") == 0
+    assert lake.value("lakehouse_reconciliation_agrees", **table) == 0
+    age = lake.value("lakehouse_reconciliation_age_seconds", **table)
+    assert age == pytest.approx(7200)
+    # Never reconciled: since the lake was made, and no time of success is invented.
+    other = {"table": "silver.trades"}
+    assert lake.value("lakehouse_reconciliation_age_seconds", **other) == pytest.approx(0, abs=60)
+    success = "lakehouse_reconciliation_last_success_timestamp_seconds"
+    assert lake.value(success, **other) is None
+
+
+def test_a_source_that_is_away_is_told_and_takes_no_other_with_it(lake: Lake) -> None:
+    lake.log.silent = True
+    lake.exporter.read()
+    assert lake.value("lakehouse_exporter_up", source="log") == 0
+    assert lake.value("lakehouse_exporter_failures_total", source="log") == 1
+    assert lake.value("lakehouse_table_lag_events", table="bronze.market_trades") is None
+    assert lake.value("lakehouse_exporter_up", source="tables") == 1
+
+
+def test_what_is_too_old_is_withheld_until_the_catalog_is_back(
+    settings: Settings, lake: Lake
+) -> None:
+    lake.exporter.read()
+    lake.is_away, lake.exporter._catalog = True, None
+    lake.exporter.read()
+    snapshots = {"table": "gold.bars_1m"}
+    assert lake.value("lakehouse_table_snapshots", **snapshots) == 0  # of a moment ago
+    lake.now += module.MAX_AGE_SECONDS + 1
+    lake.exporter.read()
+    assert lake.value("lakehouse_table_snapshots", **snapshots) is None
+    assert lake.value("lakehouse_exporter_up", source="tables") == 0
+    lake.is_away = False
+    lake.exporter.read()
+    assert lake.value("lakehouse_table_snapshots", **snapshots) == 0
+    assert lake.value("lakehouse_exporter_up", source="tables") == 1
+
+
+def test_it_starts_without_a_catalog_and_says_so(lake: Lake) -> None:
+    lake.is_away = True
+    beats, stop = [], Event()
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) == 2:
+            stop.set()
+
+    lake.exporter.run(stop, beat, every=0)
+    assert lake.value("lakehouse_exporter_up", source="tables") == 0
+    assert lake.value("lakehouse_exporter_failures_total", source="tables") == 2
+
+
+def _files(lake: Lake, table: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = lake.catalog.load_table(table).inspect.files().to_pylist()
+    return rows
