@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from lakehouse import broker
@@ -60,16 +60,41 @@ def tables(settings: Settings, *, after: tuple[str, ...]) -> Component:
 
 def layers(settings: Settings, environ: Mapping[str, str]) -> list[Component]:
     """Return the lander and the speed layer."""
-    return [
-        Component(
-            name,
-            after=("tables",),
-            launch=_layer(settings, name, environ),
-            health=partial(_health_of_layer, settings, name),
-            deadline_seconds=LAYER_DEADLINE_SECONDS,
-        )
-        for name in LAYERS
-    ]
+    return [long_running(settings, name, environ=environ) for name in LAYERS]
+
+
+def long_running(
+    settings: Settings,
+    name: str,
+    *options: str,
+    environ: Mapping[str, str],
+    port: int | None = None,
+    memory_mib: int = 0,
+) -> Component:
+    """Return one of our own verbs that runs until it is stopped, and says that it lives.
+
+    Args:
+        settings: The home.
+        name: The verb.
+        options: Its options.
+        environ: Variables of its process, beside those of this one.
+        port: Where it serves its metrics, if it does.
+        memory_mib: What it may take.
+    """
+
+    def launch() -> Launch:
+        beat_path(settings.home, name).unlink(missing_ok=True)
+        variables = {"LAKEHOUSE_HOME": str(settings.home), **environ}
+        return Launch(verb(name, *options), variables, port)
+
+    return Component(
+        name,
+        after=("tables",),
+        launch=launch,
+        health=partial(_health_of_layer, settings, name),
+        deadline_seconds=LAYER_DEADLINE_SECONDS,
+        memory_mib=memory_mib,
+    )
 
 
 def verb(*words: str) -> list[str]:
@@ -94,14 +119,6 @@ def run_verb(settings: Settings, *words: str) -> None:
         raise VerbFailedError(
             f"`lakehouse {' '.join(words)}` failed:\n{done.stdout}{done.stderr}".rstrip()
         )
-
-
-def _layer(settings: Settings, name: str, environ: Mapping[str, str]) -> Callable[[], Launch]:
-    def launch() -> Launch:
-        beat_path(settings.home, name).unlink(missing_ok=True)
-        return Launch(verb(name), {"LAKEHOUSE_HOME": str(settings.home), **environ})
-
-    return launch
 
 
 def _broker_answers(settings: Settings) -> bool:

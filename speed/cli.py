@@ -1,6 +1,7 @@
 """``lakehouse speed``: the speed layer as a process."""
 
 import signal
+from functools import partial
 from threading import Event
 from typing import Annotated
 
@@ -48,9 +49,9 @@ def speed(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     catalog = load_catalog(settings)
-    spark = spark_session(settings, "speed", **SMALL_AND_OFTEN)
+    session = partial(spark_session, settings, "speed", **SMALL_AND_OFTEN)
     try:
         beat = Heartbeat(settings, "speed").beat
-        run_query(spark, settings, catalog, once=once, stop=stop, beat=beat)
+        run_query(session, settings, catalog, once=once, stop=stop, beat=beat)
     finally:
-        spark.stop()
+        session().stop()

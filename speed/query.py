@@ -1,14 +1,14 @@
 """The streaming query: from the topic, from where it stopped, into the speed layer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from random import uniform
 from threading import Event
 from time import monotonic
 
 import structlog
 from pyiceberg.catalog import Catalog
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -35,6 +35,13 @@ POLL_SECONDS = 0.5
 REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
 
 _freshness = metrics.Freshness((TRADES_RT, BARS_RT))
+# What is away for longer is for an operator; until then a restart would only lose time.
+OUTAGE_SECONDS = 900.0
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 10.0
+# Spark repeats the whole plan in its messages.
+QUOTED_CHARACTERS = 300
+
 _log = structlog.get_logger(__name__)
 
 
@@ -86,7 +93,7 @@ def starting_offsets(settings: Settings, catalog: Catalog, generation: int) -> d
 
 
 def run_query(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     settings: Settings,
     catalog: Catalog,
     *,
@@ -96,29 +103,59 @@ def run_query(
 ) -> None:
     """Run the speed layer's query until its end or until a stop is asked for.
 
+    What fails is tried again for as long as an outage may last: the log, the catalog, the store or
+    the cluster may be away, and how they fail is theirs to choose. Nothing is lost meanwhile: a
+    query goes on from its last commit. Our own errors are decisions, and end it at once.
+
     Args:
-        spark: The session.
+        session: Returns the Spark session, another one if the last has died.
         settings: Addresses, checkpoint folder and trigger.
         catalog: The lake's catalog.
-        once: End at the end of the log as it is now.
+        once: End at the end of the log as it is now; a failure ends it, too.
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
 
     Raises:
-        pyspark.errors.StreamingQueryException: The query failed.
+        LakehouseError: One of our own.
+        Exception: The last failure, when there was no progress for ``OUTAGE_SECONDS``.
     """
+    worked_at, waits = monotonic(), _backoff()
 
-    def attempt() -> None:
-        query = start_query(spark, settings, catalog, once=once)
-        wait(query, stop, beat=beat, upkeep=lambda: expire_history(catalog))
+    def note() -> None:
+        nonlocal worked_at, waits
+        worked_at, waits = monotonic(), _backoff()
+        beat()
 
-    try:
-        attempt()
-    except StreamingQueryException as error:
-        if REPEATED_BATCH_FAULT not in str(error):
+    while not stop.is_set():
+        try:
+            query = start_query(session(), settings, catalog, once=once)
+            wait(query, stop, beat=note, upkeep=lambda: expire_history(catalog))
+        except LakehouseError:
             raise
-        _log.info("going on behind the repeated batch", spark_issue="SPARK-55271")
-        attempt()
+        except Exception as error:
+            if REPEATED_BATCH_FAULT in str(error):
+                _log.info("going on behind the repeated batch", spark_issue="SPARK-55271")
+                continue
+            if once or monotonic() - worked_at > OUTAGE_SECONDS:
+                raise
+            metrics.RESTARTS.inc()
+            seconds = next(waits)
+            _log.warning("starting again", wait_seconds=round(seconds, 1), error=_first_line(error))
+            stop.wait(seconds)
+        else:
+            return
+
+
+def _backoff() -> Iterator[float]:
+    """Yield seconds to wait, twice as long each time, with jitter."""
+    longest = FIRST_WAIT_SECONDS
+    while True:
+        yield uniform(longest / 2, longest)  # noqa: S311 - not a secret
+        longest = min(2 * longest, LONGEST_WAIT_SECONDS)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:QUOTED_CHARACTERS]
 
 
 def start_query(

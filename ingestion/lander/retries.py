@@ -11,7 +11,7 @@ from ingestion.lander import metrics
 from lakehouse.errors import LakehouseError
 
 # What stays away longer than this is for the operator, or the supervisor that restarts us.
-BUDGET_SECONDS = 60.0
+BUDGET_SECONDS = 900.0
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 

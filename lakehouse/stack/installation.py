@@ -24,6 +24,7 @@ PORTS = {
     "kafka": 9092,
     "kafka-internal": 9094,
     "kafka-controller": 9095,
+    "kafka-metrics": 9404,
     "registry": 8081,
     "registry-management": 8082,
     "spark-master": 7077,
@@ -38,7 +39,7 @@ PORTS = {
     "alertmanager": 9093,
     "land-metrics": 9101,
     "speed-metrics": 9102,
-    "metrics": 9103,
+    "metrics-metrics": 9103,
 }
 # What follows a component's name where it has several ports.
 USES = ("-internal", "-controller", "-management", "-web", "-metrics")

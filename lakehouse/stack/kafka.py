@@ -88,7 +88,10 @@ def _launch(installation: Installation) -> Launch:
     if not (data_folder(settings) / "meta.properties").exists():
         format_storage(java, environ, configuration)
     logging = f"-Dlog4j2.configurationFile={infra_file('kafka/log4j2.yaml')}"
-    argv = [java, f"-Xms{HEAP}", f"-Xmx{HEAP}", logging, "kafka.Kafka", str(configuration)]
+    (agent,) = cached_jars(settings, "jmx")
+    metrics = f"-javaagent:{agent}={installation.listen_address(f'{NAME}-metrics')}:"
+    argv = [java, f"-Xms{HEAP}", f"-Xmx{HEAP}", f"{metrics}{infra_file('kafka/jmx.yaml')}"]
+    argv += [logging, "kafka.Kafka", str(configuration)]
     return Launch(argv, environ, installation.port(NAME))
 
 

@@ -6,7 +6,7 @@ from lakehouse import embedded
 from lakehouse.components import Component
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, get_settings
-from lakehouse.stack import kafka, minio, postgresql, registry, spark
+from lakehouse.stack import kafka, minio, mlflow, postgresql, prometheus, registry, spark
 from lakehouse.stack.installation import Installation
 
 
@@ -51,5 +51,26 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
         registry.component(installation),
         *spark.components(installation),
         embedded.tables(settings, after=(postgresql.NAME, minio.NAME, kafka.NAME, registry.NAME)),
-        *embedded.layers(settings, environ),
+        *_own(installation, environ),
+        mlflow.component(installation),
+        *prometheus.components(installation),
     ]
+
+
+def _own(installation: Installation, environ: Mapping[str, str]) -> list[Component]:
+    """Return our own processes, each with a page of metrics."""
+    found = []
+    for name, memory_mib in {"land": 400, "speed": 1600, "metrics": 300}.items():
+        port = installation.port(f"{name}-metrics")
+        options = ["--metrics-port", str(port), "--metrics-host", installation.listen_host]
+        found.append(
+            embedded.long_running(
+                installation.settings,
+                name,
+                *options,
+                environ=environ,
+                port=port,
+                memory_mib=memory_mib,
+            )
+        )
+    return found

@@ -30,7 +30,7 @@ def metrics(metrics_port: MetricsPort = DEFAULT_PORT, metrics_host: MetricsHost 
     """
     from serving.exporter.exporter import lake_exporter
 
-    settings = get_settings()
+    settings = get_settings("serving")
     configure_logging(PROCESS, settings.log_level)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

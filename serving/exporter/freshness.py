@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pyiceberg.table import Table
 
 import schemas
-from lakehouse.broker import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.coverage import BATCH
 from lakehouse.progress import read_progress
 from serving.exporter import families as f

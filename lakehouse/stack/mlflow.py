@@ -1,0 +1,60 @@
+"""MLflow's tracking server: experiments and models, in PostgreSQL and the object store."""
+
+from functools import partial
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from lakehouse.components import Component, Launch, answers
+from lakehouse.distributions import distribution
+from lakehouse.stack import minio, postgresql
+from lakehouse.stack.http import tls_context
+from lakehouse.stack.installation import REGION, Installation
+
+NAME = "mlflow"
+PROBE_SECONDS = 2.0
+
+
+def component(installation: Installation) -> Component:
+    """Return the tracking server of an installation."""
+    return Component(
+        NAME,
+        after=(postgresql.NAME, minio.NAME),
+        launch=partial(_launch, installation),
+        health=answers(partial(_answers, installation)),
+        # The first start makes some forty tables.
+        deadline_seconds=180,
+        memory_mib=700,
+    )
+
+
+def _launch(installation: Installation) -> Launch:
+    port = installation.port(NAME)
+    own = installation.certificate(NAME)
+    password = quote(installation.secret(f"{postgresql.NAME}-{NAME}"), safe="")
+    environ = {
+        # Not an argument: those can be read by every user of the machine.
+        "MLFLOW_BACKEND_STORE_URI": (
+            f"postgresql+psycopg2://{NAME}:{password}@{installation.address(postgresql.NAME)}"
+            f"/{NAME}?sslmode=verify-full&sslrootcert={installation.authority.file}"
+        ),
+        "MLFLOW_S3_ENDPOINT_URL": f"https://{installation.address(minio.NAME)}",
+        "AWS_CA_BUNDLE": str(installation.authority.file),
+        "AWS_ACCESS_KEY_ID": minio.MLFLOW_USER,
+        "AWS_SECRET_ACCESS_KEY": installation.secret(f"{minio.NAME}-{minio.MLFLOW_USER}"),
+        "AWS_DEFAULT_REGION": REGION,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    argv = [str(distribution(installation.settings, NAME) / "bin" / "mlflow"), "server"]
+    argv += ["--host", installation.listen_host, "--port", str(port), "--workers", "1"]
+    argv += ["--artifacts-destination", f"s3://{minio.MODELS_BUCKET}", "--serve-artifacts"]
+    argv += ["--uvicorn-opts", f"--ssl-certfile {own.certificate} --ssl-keyfile {own.key}"]
+    return Launch(argv, environ, port)
+
+
+def _answers(installation: Installation) -> bool:
+    url = f"https://{installation.address(NAME)}/health"
+    try:
+        with urlopen(url, timeout=PROBE_SECONDS, context=tls_context(installation)):  # noqa: S310
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,100 @@
+"""Prometheus and Alertmanager, with whom to ask and how to be let in."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+from lakehouse.components import Component, Launch, answers
+from lakehouse.distributions import distribution
+from lakehouse.files import write_atomically, write_secretly
+from lakehouse.infra import INFRA, infra_file
+from lakehouse.stack import kafka, minio, registry, spark, trino
+from lakehouse.stack.installation import Installation
+
+NAME = "prometheus"
+ALERTMANAGER = "alertmanager"
+PROBE_SECONDS = 1.0
+# Two weeks of a laptop's history; a team that wants years sends them on.
+RETENTION = "15d"
+TARGETS = {
+    "lander": ("land-metrics",),
+    "speed": ("speed-metrics",),
+    "metrics": ("metrics-metrics",),
+    "kafka": (f"{kafka.NAME}-metrics",),
+    "minio": (minio.NAME,),
+    "trino": (trino.NAME,),
+    "spark": tuple(f"{name}-web" for name in (spark.MASTER, *spark.WORKERS)),
+    "registry": (f"{registry.NAME}-management",),
+    "prometheus": (NAME,),
+    "alertmanager": (ALERTMANAGER,),
+}
+"""By job of infra/prometheus/prometheus.yml, where each of its targets listens."""
+
+
+def components(installation: Installation) -> list[Component]:
+    """Return Prometheus and Alertmanager of an installation."""
+    return [
+        Component(
+            name,
+            after=after,
+            launch=partial(launch, installation),
+            health=answers(partial(_answers, installation, name)),
+            memory_mib=memory_mib,
+        )
+        for name, after, launch, memory_mib in (
+            (ALERTMANAGER, (), _alertmanager, 100),
+            (NAME, (ALERTMANAGER,), _prometheus, 300),
+        )
+    ]
+
+
+def _prometheus(installation: Installation) -> Launch:
+    home = distribution(installation.settings, NAME)
+    folder = installation.home / NAME
+    _lay_out(installation, folder)
+    argv = [str(home / "bin" / NAME), f"--config.file={folder / 'prometheus.yml'}"]
+    argv += [f"--storage.tsdb.path={folder / 'data'}", f"--storage.tsdb.retention.time={RETENTION}"]
+    argv += [f"--web.listen-address={installation.listen_address(NAME)}"]
+    assets = home / "share" / NAME / "web"
+    if assets.is_dir():  # Debian keeps the pages apart
+        argv += [f"--web.local-assets={assets}"]
+    return Launch(argv, port=installation.port(NAME))
+
+
+def _lay_out(installation: Installation, folder: Path) -> None:
+    """Put what the configuration names beside it: rules, targets, credentials."""
+    (folder / "targets").mkdir(parents=True, exist_ok=True)
+    (folder / "secrets").mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copyfile(infra_file("prometheus/prometheus.yml"), folder / "prometheus.yml")
+    shutil.copytree(INFRA / NAME / "rules", folder / "rules", dirs_exist_ok=True)
+    for job, uses in TARGETS.items():
+        targets = [{"targets": [installation.address(use) for use in uses]}]
+        write_atomically(folder / "targets" / f"{job}.json", json.dumps(targets))
+    secrets = {
+        "ca.pem": installation.authority.file.read_bytes(),
+        "minio.token": minio.metrics_token(installation).encode(),
+        "trino.password": installation.secret("trino-monitor").encode(),
+    }
+    for name, content in secrets.items():
+        write_secretly(folder / "secrets" / name, content)
+
+
+def _alertmanager(installation: Installation) -> Launch:
+    home = distribution(installation.settings, ALERTMANAGER)
+    folder = installation.home / ALERTMANAGER
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = [str(home / "bin" / ALERTMANAGER)]
+    argv += [f"--config.file={infra_file('alertmanager/alertmanager.yml')}"]
+    argv += [f"--storage.path={folder / 'data'}", "--cluster.listen-address="]
+    argv += [f"--web.listen-address={installation.listen_address(ALERTMANAGER)}"]
+    return Launch(argv, port=installation.port(ALERTMANAGER))
+
+
+def _answers(installation: Installation, name: str) -> bool:
+    try:
+        with urlopen(f"http://{installation.address(name)}/-/ready", timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
