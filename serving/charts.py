@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from lakehouse.errors import LakehouseError
-from serving.engine import SqlEngine
+from serving.engines import Engine
 
 MINUTE = timedelta(minutes=1)
 # Colours that people who confuse red and green tell apart too.
@@ -76,7 +76,7 @@ class Bar:
 
 
 def read_bars(
-    engine: SqlEngine,
+    engine: Engine,
     *,
     venues: Sequence[str] | None = None,
     symbols: Sequence[str] | None = None,
@@ -99,7 +99,9 @@ def read_bars(
             conditions.append(f"{column} IN ({listed})")
     for comparison, moment in ((">=", since), ("<", until)):
         if moment is not None:
-            conditions.append(f"window_start {comparison} TIMESTAMPTZ '{_utc(moment).isoformat()}'")
+            # Trino's spelling of an instant; DuckDB, whose time zone is UTC here, reads it too.
+            text = f"{_utc(moment).astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
+            conditions.append(f"window_start {comparison} TIMESTAMP '{text}'")
     columns = ", ".join(Bar.__dataclass_fields__)
     rows = engine.query(
         f"SELECT {columns} FROM serving.bars_1m "

@@ -1,5 +1,6 @@
 """What the lake serves, on the command line: ``sql``, ``views``, ``chart``, ``metrics``."""
 
+import json
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -9,18 +10,24 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
+from rich.table import Table
 
-from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import get_settings
-from serving.engine import SqlEngine
+from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
 from serving.output import print_table, write_csv, write_json
 from serving.statements import InvalidSqlError
-from serving.views import view_names, view_sql
+from serving.views import view_description, view_names, view_sources, view_sql
 
 app = typer.Typer()
 app.registered_commands += exporter_app.registered_commands
+views = typer.Typer(
+    no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."
+)
+app.add_typer(views, name="views")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 class ViewDialect(StrEnum):
@@ -37,7 +44,10 @@ class MissingDependencyError(LakehouseError):
 @app.command()
 def sql(
     query: Annotated[
-        str | None, typer.Argument(help="One statement in DuckDB's dialect; - reads stdin.")
+        str | None,
+        typer.Argument(
+            help="One statement, in DuckDB's dialect; where a stack runs in Trino's. - reads stdin."
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, help="Read it here.")
@@ -47,6 +57,8 @@ def sql(
 ) -> None:
     """Query any table and merged view; changes nothing.
 
+    DuckDB answers, or Trino as user `serving` where a stack runs (LAKEHOUSE_TRINO).
+
     Decimals print with all their digits (in JSON as strings), timestamps as ISO 8601 in UTC.
     Exits with 2 when the statement is wrong or refused, with 1 when it fails.
 
@@ -54,7 +66,7 @@ def sql(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    rows = SqlEngine(load_catalog(get_settings("serving"))).query(_statement(query, file))
+    rows = sql_engine(get_settings("serving")).query(_statement(query, file))
     if as_json:
         write_json(rows, sys.stdout)
     elif as_csv:
@@ -63,8 +75,27 @@ def sql(
         print_table(rows, Console())
 
 
-@app.command()
-def views(
+@views.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """List the merged views, what a row of each is, and what they read.
+
+    Example: lakehouse views list
+    """
+    if as_json:
+        facts = [
+            {"view": v, "description": view_description(v), "reads": sorted(view_sources(v))}
+            for v in view_names()
+        ]
+        typer.echo(json.dumps(facts))
+        return
+    shown = Table("view", "description", "reads")
+    for view in view_names():
+        shown.add_row(view, view_description(view), ", ".join(sorted(view_sources(view))))
+    Console().print(shown)
+
+
+@views.command()
+def show(
     name: Annotated[
         str | None, typer.Argument(help="One view, such as serving.bars_1m; all when left out.")
     ] = None,
@@ -74,7 +105,7 @@ def views(
 ) -> None:
     """Print the SQL of the merged views, as an engine runs it.
 
-    Example: lakehouse views serving.bars_1m --dialect duckdb
+    Example: lakehouse views show serving.bars_1m --dialect duckdb
     """
     console = Console()
     for view in view_names() if name is None else (name,):
@@ -83,6 +114,26 @@ def views(
             console.print(Syntax(text, "sql", theme="ansi_dark"))
         else:
             typer.echo(text)
+
+
+@views.command()
+def apply(as_json: AsJson = False) -> None:
+    """Make the merged views in Trino; again, it changes only what differs.
+
+    Views that are there but not among ours are reported and left alone.
+
+    Example: lakehouse views apply
+    """
+    from serving.publication import apply as apply_views
+
+    done = apply_views(get_settings("orchestration"))
+    if as_json:
+        typer.echo(json.dumps([vars(one) for one in done]))
+        return
+    shown = Table("view", "outcome")
+    for one in done:
+        shown.add_row(one.view, one.outcome)
+    Console().print(shown)
 
 
 @app.command()
@@ -109,7 +160,7 @@ def chart(
         raise MissingDependencyError(
             f"{error.name} is missing: install the project with its demo extra"
         ) from error
-    engine = SqlEngine(load_catalog(get_settings("serving")))
+    engine = sql_engine(get_settings("serving"))
     bars = read_bars(engine, venues=venue, symbols=symbol, since=since, until=until)
     draw_bars(bars, out)
     typer.echo(f"{len(bars)} bars in {out}")

@@ -68,9 +68,26 @@ def view_sources(view: str) -> frozenset[str]:
     return frozenset(f"{table.db}.{table.name}" for table in tables)
 
 
-def _query(view: str, dialect: Dialect) -> exp.Expr:
+@cache
+def view_description(view: str) -> str:
+    """Return the first sentence of what a view's text says of itself.
+
+    Raises:
+        UnknownViewError: There is no such view.
+    """
+    _check(view)
+    lines = _file(view.removeprefix(f"{SCHEMA}.")).splitlines()
+    said = " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
+    return said.partition(". ")[0].removesuffix(".") + "."
+
+
+def _check(view: str) -> None:
     if view not in view_names():
         raise UnknownViewError(f"there is no view {view}; there are {', '.join(view_names())}")
+
+
+def _query(view: str, dialect: Dialect) -> exp.Expr:
+    _check(view)
     query = sqlglot.parse_one(_text(view.removeprefix(f"{SCHEMA}.")), read="trino")
     written_out: dict[str, Callable[..., exp.Expr]] = {"MERGED": _merged, "ROLLED_UP": _rolled_up}
     for call in list(query.find_all(exp.Anonymous)):
@@ -85,8 +102,11 @@ def _query(view: str, dialect: Dialect) -> exp.Expr:
 
 def _text(name: str) -> str:
     """Return a text without the lines that only explain it."""
-    text = (files(__package__) / "views" / f"{name}.sql").read_text(encoding="utf-8")
-    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return "\n".join(line for line in _file(name).splitlines() if not line.startswith("--"))
+
+
+def _file(name: str) -> str:
+    return (files(__package__) / "views" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _merged(table: exp.Expr, *further_key: exp.Expr) -> exp.Subquery:

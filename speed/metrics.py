@@ -52,6 +52,7 @@ COMMIT_SECONDS = Histogram(
     ["table"],
     buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
 )
+RESTARTS = Counter("lakehouse_speed_restarts", "Starts of the query after a failure.")
 EXPIRED = Counter("lakehouse_speed_expired_snapshots", "Snapshots expired.", ["table"])
 
 

@@ -16,6 +16,7 @@ from lakehouse.stack.certificates import Authority, Certificate
 
 ROLES: tuple[Role, ...] = get_args(Role)
 BUCKET = "lake"
+WAREHOUSE = f"s3://{BUCKET}/warehouse"
 REGION = "us-east-1"
 # Where users look for them; another port is taken when one is not free.
 PORTS = {
@@ -150,7 +151,7 @@ class Installation:
             "schema_registry_token": self.registry_token(role),
             "catalog_uri": f"postgresql+psycopg2://iceberg@{self.address('postgresql')}/iceberg",
             "catalog_password": self.secret("postgresql-iceberg"),
-            "warehouse": f"s3://{BUCKET}/warehouse",
+            "warehouse": WAREHOUSE,
             "s3_endpoint": f"https://{self.address('minio')}",
             "s3_region": REGION,
             "s3_access_key": role,

@@ -18,7 +18,8 @@ from lakehouse.stack.installation import Installation
 NAME = "postgresql"
 SUPERUSER = "postgres"
 # A database for each, with a user of the same name who owns it.
-STORES = ("iceberg", "registry", "airflow", "mlflow")
+CATALOG = "iceberg"
+STORES = (CATALOG, "registry", "airflow", "mlflow")
 # May read statistics and nothing else.
 MONITOR = "monitor"
 CONNECT_SECONDS = 2

@@ -1,13 +1,19 @@
 """What the stack consists of, in the order of its start."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from lakehouse import embedded
 from lakehouse.components import Component
+from lakehouse.distributions import distribution
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, get_settings
-from lakehouse.stack import kafka, minio, mlflow, postgresql, prometheus, registry, spark
-from lakehouse.stack.installation import Installation
+from lakehouse.spark import TRUSTSTORE_PASSWORD
+from lakehouse.stack import kafka, minio, mlflow, postgresql, prometheus, registry, spark, trino
+from lakehouse.stack.installation import REGION, WAREHOUSE, Installation
+
+# Of infra/trino/rules.json.
+TRINO_USERS = ("orchestration", "serving", "dashboard", "analyst", "monitor")
 
 
 class ProfileError(LakehouseError):
@@ -52,9 +58,50 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
         *spark.components(installation),
         embedded.tables(settings, after=(postgresql.NAME, minio.NAME, kafka.NAME, registry.NAME)),
         *_own(installation, environ),
+        _trino(installation),
+        _views(installation),
         mlflow.component(installation),
         *prometheus.components(installation),
     ]
+
+
+def _trino(installation: Installation) -> Component:
+    catalog = f"{installation.address(postgresql.NAME)}/{postgresql.CATALOG}"
+    inputs = trino.TrinoInputs(
+        home=installation.home,
+        distribution=distribution(installation.settings, trino.NAME),
+        port=installation.port(trino.NAME),
+        certificate=installation.certificate(trino.NAME).both,
+        ca_file=installation.authority.file,
+        truststore=installation.authority.truststore,
+        truststore_password=TRUSTSTORE_PASSWORD,
+        passwords={user: installation.secret(f"{trino.NAME}-{user}") for user in TRINO_USERS},
+        internal_secret=installation.secret(f"{trino.NAME}-internal"),
+        catalog_url=(
+            f"jdbc:postgresql://{catalog}?sslmode=verify-full"
+            f"&sslrootcert={installation.authority.file}"
+        ),
+        catalog_user=postgresql.CATALOG,
+        catalog_password=installation.secret(f"{postgresql.NAME}-{postgresql.CATALOG}"),
+        warehouse=WAREHOUSE,
+        s3_endpoint=f"https://{installation.address(minio.NAME)}",
+        s3_access_key="serving",
+        s3_secret_key=installation.secret(f"{minio.NAME}-serving"),
+        s3_region=REGION,
+        host=installation.host(trino.NAME),
+        listen_host=installation.listen_host,
+    )
+    # The catalog's own tables are made by whoever makes the lake's.
+    return trino.component(inputs, after=("tables",))
+
+
+def _views(installation: Installation) -> Component:
+    return Component(
+        "views",
+        after=(trino.NAME,),
+        provision=partial(embedded.run_verb, installation.settings, "views", "apply"),
+        provides="the merged views",
+    )
 
 
 def _own(installation: Installation, environ: Mapping[str, str]) -> list[Component]:

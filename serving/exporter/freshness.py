@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pyiceberg.table import Table
 
 import schemas
-from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.coverage import BATCH
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.progress import read_progress
 from serving.exporter import families as f
 from serving.exporter.audit import RUNS, Runs, made_at

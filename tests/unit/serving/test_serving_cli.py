@@ -11,13 +11,14 @@ from typer.testing import CliRunner, Result
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from serving.cli import app
+from serving.publication import NoTrinoError
 
 QUERY = "SELECT notional, window_start FROM serving.bars_1m"
 
 
 @pytest.fixture
 def run(settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("serving.cli.get_settings", lambda: settings)
+    monkeypatch.setattr("serving.cli.get_settings", lambda role: settings)
 
     def run(*arguments: str, stdin: str | None = None) -> Result:
         return CliRunner().invoke(app, arguments, input=stdin)
@@ -73,13 +74,26 @@ def test_json_and_csv_exclude_each_other(run: Any) -> None:
 
 
 def test_views_print_their_sql(run: Any) -> None:
-    every = run("views").stdout
+    every = run("views", "show").stdout
     assert every.count("-- serving.") == 4
     assert "MIN_BY(" in every
-    one = run("views", "serving.bars_1h", "--dialect", "duckdb").stdout
+    one = run("views", "show", "serving.bars_1h", "--dialect", "duckdb").stdout
     assert one.count("-- serving.") == 1
     assert "ARG_MIN(" in one
-    assert "there is no view serving.nope" in str(run("views", "serving.nope").exception)
+    assert "there is no view serving.nope" in str(run("views", "show", "serving.nope").exception)
+
+
+def test_views_are_listed_with_what_they_read(run: Any) -> None:
+    listed = {one["view"]: one for one in json.loads(run("views", "list", "--json").stdout)}
+    assert listed["serving.bars_1h"]["reads"] == ["serving.bars_1m"]
+    assert listed["serving.bars_1h"]["description"].startswith("One row per venue, symbol and UTC")
+    assert "serving.market_daily" in run("views", "list").stdout
+
+
+def test_an_embedded_home_has_no_views_to_apply(run: Any) -> None:
+    error = run("views", "apply").exception
+    assert isinstance(error, NoTrinoError)
+    assert "nothing to apply" in str(error)
 
 
 def test_chart_writes_a_picture(run: Any, append: Any, bar: Any, tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""SQL on the stack: the lake and the merged views as Trino serves them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import requests
+from trino import exceptions
+from trino.auth import BasicAuthentication
+from trino.dbapi import Connection, Cursor
+
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.errors import LakehouseError
+from lakehouse.resilience import retrying
+from lakehouse.settings import Settings
+from serving.engine import QueryError, UnknownTableError
+from serving.statements import InvalidSqlError
+from serving.trino_types import arrow_column, arrow_type
+
+SOURCE = "lakehouse"
+# Somebody waits for the answer: a server that restarts is back sooner or not for minutes.
+RETRY_SECONDS = 15.0
+# Rows that are held as Python values before they become Arrow's.
+PAGE_ROWS = 10_000
+UNAUTHORISED = "error 401"
+_UNKNOWN = frozenset({"TABLE_NOT_FOUND", "SCHEMA_NOT_FOUND", "CATALOG_NOT_FOUND"})
+_COMING_OR_GOING = frozenset({"SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN"})
+_TABLES = """
+    SELECT table_schema, table_name
+    FROM information_schema.tables
+    WHERE table_schema <> 'information_schema'
+    ORDER BY table_schema = 'serving', table_schema, table_name
+"""
+
+
+class TrinoSettingsError(LakehouseError):
+    """What is needed to speak to Trino is not set, or would send a password in the clear."""
+
+
+class AccessDeniedError(LakehouseError):
+    """Trino does not know the user by this password, or the user may not do that."""
+
+    exit_code = 2
+
+
+class UnreachableError(LakehouseError):
+    """Trino does not answer, is starting or stopping, or the connection was lost."""
+
+
+class TrinoEngine:
+    """Runs SQL in Trino's dialect as one user; what that user may do, Trino's rules say.
+
+    Every query sees the newest snapshots of the tables that it reads. Trino pins those of a speed
+    table and of its batch twin in any order; that nothing is missed all the same is why a
+    reconciliation prunes only what an earlier one had found covered (decision record 1).
+
+    Threads may share an engine.
+
+    Example:
+        >>> engine = TrinoEngine(get_settings("serving"))  # doctest: +SKIP
+        >>> engine.query("SELECT max(high) FROM serving.bars_1m")  # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare to query the Trino of ``settings``; nothing is sent yet.
+
+        Raises:
+            TrinoSettingsError: User or password is not set, or the address is not HTTPS.
+        """
+        address = urlsplit(settings.trino or "")
+        if address.scheme != "https" or not address.hostname:
+            raise TrinoSettingsError(
+                f"LAKEHOUSE_TRINO={settings.trino}: an address such as https://localhost:8443 is "
+                "needed; passwords are sent over TLS only"
+            )
+        if not settings.trino_username or not settings.trino_password:
+            raise TrinoSettingsError(
+                "LAKEHOUSE_TRINO_USERNAME and LAKEHOUSE_TRINO_PASSWORD must be set with "
+                "LAKEHOUSE_TRINO"
+            )
+        self._address = str(settings.trino)
+        self._user = settings.trino_username
+        self._session = requests.Session()
+        # Where REQUESTS_CA_BUNDLE is set it would win over the authority that is given here.
+        self._session.trust_env = False
+        self._session.verify = str(settings.ca_file) if settings.ca_file else True
+        self._connection = Connection(
+            host=address.hostname,
+            port=address.port,
+            http_scheme=address.scheme,
+            user=self._user,
+            auth=BasicAuthentication(self._user, settings.trino_password.get_secret_value()),
+            http_session=self._session,
+            catalog=CATALOG_NAME,
+            source=SOURCE,
+            timezone="UTC",
+        )
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one statement; Ctrl-C cancels it on the server too.
+
+        A statement whose connection is lost is sent again, so it should do no harm twice.
+
+        Args:
+            sql: A statement in Trino's dialect. Names are ``gold.bars_1m``, ``serving.bars_1m`` or
+                the same after ``lake.``.
+
+        Returns:
+            The rows: decimals as decimal128, instants as microseconds in UTC.
+
+        Raises:
+            InvalidSqlError: It is not one valid statement, or names an unknown column or function.
+            UnknownTableError: It names a table or view that the lake does not have.
+            AccessDeniedError: The password is wrong, or the user may not do that.
+            UnreachableError: Trino did not answer in time.
+            QueryError: It failed while it ran.
+        """
+        statement = sql.strip().removesuffix(";")
+        if not statement:
+            raise InvalidSqlError("there is no statement; give a query such as SELECT 1")
+        ask = retrying(on=UnreachableError, budget_seconds=RETRY_SECONDS)(self._ask)
+        return ask(statement)
+
+    def relations(self) -> tuple[str, ...]:
+        """Return the names of all tables and merged views that this user may see."""
+        rows = self.query(_TABLES).to_pylist()
+        return tuple(f"{row['table_schema']}.{row['table_name']}" for row in rows)
+
+    def close(self) -> None:
+        """Close the connections; a later query opens new ones."""
+        self._session.close()
+
+    def _ask(self, sql: str) -> pa.Table:
+        cursor = self._connection.cursor()
+        try:
+            with self._errors_for_people():
+                cursor.execute(sql)
+                return _read(cursor)
+        except KeyboardInterrupt:
+            with suppress(exceptions.Error, exceptions.HttpError):
+                cursor.cancel()
+            raise
+
+    @contextmanager
+    def _errors_for_people(self) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.TrinoQueryError as error:
+            raise _named(error) from error
+        except exceptions.TrinoConnectionError as error:
+            if isinstance(error.__context__, requests.exceptions.SSLError):
+                raise TrinoSettingsError(
+                    f"the certificate of {self._address} cannot be trusted: {error.__context__}; "
+                    "LAKEHOUSE_CA_FILE names the authority"
+                ) from error
+            raise UnreachableError(
+                f"Trino at {self._address} does not answer: {error}; `lakehouse status` tells "
+                "whether it runs"
+            ) from error
+        except exceptions.HttpError as error:
+            if str(error).startswith(UNAUTHORISED):
+                raise AccessDeniedError(
+                    f"Trino at {self._address} refuses user {self._user}: unknown, or the password "
+                    "is wrong"
+                ) from error
+            raise UnreachableError(f"Trino at {self._address}: {error}") from error
+
+
+def _named(error: exceptions.TrinoQueryError) -> LakehouseError:
+    """Return the error that tells what is to be done about a failed statement."""
+    if error.error_name == "PERMISSION_DENIED":
+        return AccessDeniedError(error.message)
+    if error.error_name in _UNKNOWN:
+        return UnknownTableError(error.message)
+    if error.error_name in _COMING_OR_GOING:
+        return UnreachableError(error.message)
+    # What is wrong with the text has a place in it; what went wrong with the data has none.
+    if error.error_type == "USER_ERROR" and error.error_location:
+        return InvalidSqlError(error.message)
+    return QueryError(f"{error.message} (query {error.query_id})")
+
+
+def _read(cursor: Cursor) -> pa.Table:
+    columns = cursor.description or []
+    schema = pa.schema([pa.field(c.name, arrow_type(str(c.type_code))) for c in columns])
+    return pa.Table.from_batches(_batches(cursor, schema), schema)
+
+
+def _batches(cursor: Cursor, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while rows := _page(cursor):
+        columns = zip(zip(*rows, strict=True), schema.types, strict=True)
+        arrays = [arrow_column(values, to) for values, to in columns]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _page(cursor: Cursor) -> list[list[Any]]:
+    return cursor.fetchmany(PAGE_ROWS)
