@@ -59,7 +59,7 @@ def lakehouse(context: typer.Context) -> None:
 @app.command(rich_help_panel=OPERATE)
 def up(
     only: Annotated[
-        str, typer.Option(help="Start these alone, separated by commas, such as: kafka, land.")
+        str, typer.Option(help="Start these and what they depend on, separated by commas: kafka, land.")
     ] = "",
     profile: Annotated[
         Profile | None,

@@ -123,6 +123,7 @@ def environ(inputs: TrinoInputs) -> dict[str, str]:
         "TRINO_BIND_ADDRESS": inputs.listen_host,
         "TRINO_PORT": str(inputs.port),
         "TRINO_CERTIFICATE": str(inputs.certificate),
+        "TRINO_CA": str(inputs.ca_file),
         "TRINO_PASSWORD_FILE": str(_password_file(inputs)),
         "TRINO_INTERNAL_SECRET": inputs.internal_secret,
         "TRINO_CATALOG_URL": inputs.catalog_url,
