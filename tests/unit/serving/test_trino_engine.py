@@ -138,6 +138,7 @@ def test_relations(engine: TrinoEngine, answers: deque[Any]) -> None:
         (refusal("TABLE_NOT_FOUND", located=True), UnknownTableError, "TABLE_NOT_FOUND"),
         (refusal("SCHEMA_NOT_FOUND", located=True), UnknownTableError, "SCHEMA_NOT_FOUND"),
         (refusal("PERMISSION_DENIED"), AccessDeniedError, "PERMISSION_DENIED"),
+        (refusal("QUERY_REJECTED"), AccessDeniedError, "may not run statements of this kind"),
         (refusal("DIVISION_BY_ZERO"), QueryError, "query 20240809_1"),
         (refusal("EXCEEDED_MEMORY_LIMIT", kind="INSUFFICIENT_RESOURCES"), QueryError, "EXCEEDED"),
         (exceptions.HttpError("error 401: b'no'"), AccessDeniedError, "refuses user serving"),

@@ -187,9 +187,10 @@ def test_readers_do_not_lift_their_own_limits(user: str) -> None:
         assert rule.get("allow", False) is False
 
 
-def group_of(user: str) -> str:
+def group_of(user: str, kind: str = "SELECT") -> str:
+    """The group of a statement of a kind; one without a group is refused."""
     for selector in groups()["selectors"]:
-        if re.fullmatch(selector["user"], user):
+        if re.fullmatch(selector["user"], user) and selector.get("queryType", kind) == kind:
             return str(selector["group"]).replace("${USER}", user)
     return ""
 
@@ -212,6 +213,15 @@ def subgroups() -> dict[str, dict[str, Any]]:
 )
 def test_queries_go_to_their_users_group(user: str, group: str) -> None:
     assert group_of(user) == group
+
+
+@pytest.mark.parametrize("user", ["serving", *ANALYSTS])
+def test_what_the_rules_have_no_word_for_is_refused_by_its_kind(user: str) -> None:
+    """The rules let a reader of a table expire its snapshots; see resource-groups.properties."""
+    reading = {"SELECT", "EXPLAIN", "DESCRIBE", "DATA_DEFINITION"}
+    others = {"INSERT", "UPDATE", "MERGE", "DELETE", "ANALYZE", "ALTER_TABLE_EXECUTE"}
+    assert {kind for kind in reading | others if group_of(user, kind)} == reading
+    assert group_of("orchestration", "ALTER_TABLE_EXECUTE")
 
 
 def test_whoever_may_query_has_a_group() -> None:
