@@ -146,7 +146,7 @@ def health(inputs: TrinoInputs) -> str:
             f"https://{inputs.host}:{inputs.port}/v1/info", timeout=PROBE_SECONDS
         ) as answer:
             return "starting" if json.load(answer)["starting"] else READY
-    except (URLError, OSError, ValueError):
+    except (URLError, OSError, ValueError, LookupError, TypeError):  # or it is not Trino
         return NOT_ANSWERING
 
 
