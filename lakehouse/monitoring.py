@@ -1,4 +1,4 @@
-"""Prometheus's folder of one installation: the project's configuration, whom to ask, what lets in."""
+"""Prometheus's folder of one installation: configuration, whom to ask, and what lets it in."""
 
 import json
 import shutil
