@@ -38,12 +38,16 @@ def lay_out(
     if unknown := secrets.keys() - set(SECRETS):
         raise UnknownSecretError(f"{', '.join(sorted(unknown))}: choose from {', '.join(SECRETS)}")
     source = infra_file(f"prometheus/{CONFIG}").parent
-    for name in ("targets", "rules"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)
+    shutil.rmtree(folder / "rules", ignore_errors=True)
+    (folder / "rules").mkdir(parents=True)
     shutil.copyfile(source / CONFIG, folder / CONFIG)
     for rules in (source / "rules").glob("*.yml"):
         shutil.copyfile(rules, folder / "rules" / rules.name)
+    # A running Prometheus watches this folder: it must stay the same one.
+    (folder / "targets").mkdir(exist_ok=True)
+    for path in (folder / "targets").glob("*.json"):
+        if path.stem not in targets:
+            path.unlink()
     for job, addresses in targets.items():
         entry = [{"targets": list(addresses)}]
         write_atomically(folder / "targets" / f"{job}.json", json.dumps(entry))

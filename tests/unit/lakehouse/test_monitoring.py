@@ -29,8 +29,10 @@ def test_targets_rules_and_secrets_are_where_the_configuration_looks(tmp_path: P
 
 def test_a_job_that_is_gone_asks_nobody_any_more(tmp_path: Path) -> None:
     lay_out(tmp_path, {"lander": ["127.0.0.1:1"], "speed": ["127.0.0.1:2"]})
+    watched = (tmp_path / "targets").stat().st_ino
     lay_out(tmp_path, {"lander": ["127.0.0.1:1"]})
     assert [path.name for path in (tmp_path / "targets").iterdir()] == ["lander.json"]
+    assert (tmp_path / "targets").stat().st_ino == watched, "a running Prometheus lost sight of it"
 
 
 def test_a_secret_that_nobody_reads_is_refused(tmp_path: Path) -> None:
