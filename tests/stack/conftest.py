@@ -1,68 +1,66 @@
-"""The lake that is watched: everything of ours runs, with real traffic, and Prometheus asks it."""
+"""One stack for all its tests: they run in the order in which a day would bring them."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
-from datetime import timedelta
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
-from embedded_lake import EmbeddedLake, embedded_lake
-from stack.monitoring import Prometheus, argv
+from embedded_lake import LAKEHOUSE
+from stack.monitoring import Prometheus
+from stack.running import RunningStack, start_stack
 
-from lakehouse.broker import TRADES_TOPIC
-from lakehouse.monitoring import lay_out
-from lakehouse.settings import Settings
+from lakehouse.settings import Role, Settings
 
-VERBS = {"lander": "land", "speed": "speed", "metrics": "metrics"}
-# Enough for every rate; the layers and Prometheus have two cores between them.
-EVENTS_A_SECOND = "200"
+# First what wants an empty log, last what takes servers away.
+ORDER = ("test_loop", "test_security", "test_trino", "test_panels", "test_outages")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(item.path.stem) if item.path.parent.name == "stack" else -1)
+
+
+def _rank(module: str) -> int:
+    return ORDER.index(module) if module in ORDER else -1
 
 
 @pytest.fixture(scope="session")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that watches a lake; the one at ``PROMETHEUS_URL`` if that is set."""
-    if url := os.environ.get("PROMETHEUS_URL"):
-        yield Prometheus(url)
-        return
-    settings = Settings(
-        home=tmp_path_factory.mktemp("watched"),
-        spark_master="local[2]",
-        spark_driver_memory="1g",
-        topic_partitions=2,
-    )
-    with ExitStack() as stack:
-        lake = stack.enter_context(embedded_lake(settings))
-        yield _watched(lake, stack)
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole stack; that of ``LAKEHOUSE_STACK_HOME``, which is kept, if that is set."""
+    kept = os.environ.get("LAKEHOUSE_STACK_HOME")
+    home = Path(kept).resolve() if kept else tmp_path_factory.mktemp("stack")
+    try:
+        yield start_stack(home)
+    finally:
+        if not kept:
+            environ = os.environ | {"LAKEHOUSE_HOME": str(home)}
+            subprocess.run([*LAKEHOUSE, "down"], env=environ, check=True)
+            logs = os.environ.get("LAKEHOUSE_STACK_LOGS")
+            if logs:
+                shutil.copytree(home / "logs", logs, dirs_exist_ok=True)
 
 
-def _watched(lake: EmbeddedLake, stack: ExitStack) -> Prometheus:
-    targets: dict[str, list[str]] = {}
-    for job, verb in VERBS.items():
-        port = lake.supervisor.port(f"{verb}-metrics")
-        lake.start(verb, "--metrics-port", str(port))
-        targets[job] = [f"127.0.0.1:{port}"]
-    port = lake.supervisor.port("prometheus")
-    targets["prometheus"] = [f"127.0.0.1:{port}"]
-    folder = lake.settings.home / "prometheus"
-    config = lay_out(folder, targets)
-    lake.supervisor.start("prometheus", argv(config, folder / "data", port), port=port)
-    prometheus = Prometheus(f"http://127.0.0.1:{port}")
-    lake.wait_until(prometheus.is_ready, "Prometheus is ready")
-    for verb in VERBS.values():
-        lake.wait_until(lambda verb=verb: lake.is_ready(verb), f"{verb} is ready")  # type: ignore[misc]
-    load = lake.spawn("synth", "--rate", EVENTS_A_SECOND, "--seconds", "3600")
-    stack.callback(load.wait)
-    stack.callback(load.terminate)
-    producer = Producer({"bootstrap.servers": lake.settings.bootstrap_servers})
-    producer.produce(TRADES_TOPIC, key=b"nobody", value=b"no event")
-    producer.flush(10)
-    begun = lake.ingested_through()
-    lake.wait_until(
-        lambda: lake.ingested_through() > begun + timedelta(seconds=5), "some seconds have landed"
+@pytest.fixture
+def stack_settings(stack: RunningStack) -> Callable[[Role], Settings]:
+    return stack.role
+
+
+@pytest.fixture
+def analyst_settings(stack: RunningStack) -> Settings:
+    """Those of an analyst, who is no role of ours: a name and a password for Trino."""
+    secret = (stack.settings.home / "secrets" / "trino-analyst").read_text()
+    serving = stack.role("serving")
+    return Settings(
+        home=stack.settings.home,
+        trino=serving.trino,
+        trino_username="analyst",
+        trino_password=secret,
+        ca_file=serving.ca_file,
     )
-    start, end = begun - timedelta(hours=1), lake.ingested_through()
-    interval = ("--start", start.isoformat(), "--end", end.isoformat())
-    lake.run("batch", *interval)
-    lake.run("reconcile", *interval)
-    return prometheus
+
+
+@pytest.fixture(scope="session")
+def prometheus(stack: RunningStack) -> Prometheus:
+    """The stack's own Prometheus."""
+    return Prometheus(f"http://{stack.installation.address('prometheus')}")

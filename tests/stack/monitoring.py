@@ -2,22 +2,19 @@
 
 import json
 import math
-import shutil
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
+from lakehouse.distributions import distribution
+from lakehouse.settings import get_settings
 
 
 def tool(name: str) -> str:
-    """Return the path of ``prometheus``, ``promtool`` or ``amtool``."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is not on the PATH (Debian: prometheus, prometheus-alertmanager)")
-    return found
+    """Return the path of ``promtool`` or ``amtool``."""
+    server = {"promtool": "prometheus", "amtool": "alertmanager"}[name]
+    return str(distribution(get_settings(), server) / "bin" / name)
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,3 @@ class Prometheus:
     def jobs(self) -> set[str]:
         """Return the jobs that answer."""
         return {sample["metric"]["job"] for sample in self.query("up == 1")}
-
-    def is_ready(self) -> bool:
-        """Whether it has read its configuration and answers."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
-                ready: bool = answer.status == 200
-        except OSError:
-            return False
-        return ready
-
-
-def argv(config: Path, data: Path, port: int) -> list[str]:
-    """Return the command of a Prometheus."""
-    return [
-        tool("prometheus"),
-        f"--config.file={config}",
-        f"--storage.tsdb.path={data}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
