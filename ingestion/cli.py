@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from prometheus_client import REGISTRY
 
 from ingestion.adapters import VENUES, Venue, venue_named
 from ingestion.intake import Intake
@@ -21,7 +22,9 @@ from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
 from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.synth import LoadProfile, synthetic_events
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
+from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec
 
@@ -113,6 +116,8 @@ def feed(
         float, typer.Option(min=0.1, help="Connect again after so long without a frame.")
     ] = 30.0,
     as_json: JsonOption = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
     """Follow an exchange's live public trades until Ctrl-C, reconnecting whenever need be.
 
@@ -120,6 +125,7 @@ def feed(
     """
     # The WebSocket client is an extra that only this verb needs.
     from ingestion.feed import Feed, Patience
+    from ingestion.feed_metrics import FeedMetrics
 
     address = venue.stream_address(url or venue.default_base, symbol)
     started = time.monotonic()
@@ -132,6 +138,10 @@ def feed(
             patience=Patience(stall_seconds=stall_seconds),
             on_frame=lambda: show(intake.counts.events.total(), intake.counts.rejected.total()),
         )
+        if metrics_port is not None:
+            counted = FeedMetrics(intake.counts, following.connection, following.sequence)
+            REGISTRY.register(counted)
+            serve_metrics(metrics_port, host=metrics_host)
         asyncio.run(_until_stopped(following.run, seconds))
         producer.flush()
     summary = intake_summary(intake.counts, started)
