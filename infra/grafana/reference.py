@@ -6,6 +6,9 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from ingestion.feed import ConnectionCounts, TradeSequence
+from ingestion.feed_metrics import FeedMetrics
+from ingestion.intake import IntakeCounts
 from ingestion.lander import metrics as lander
 from lakehouse import telemetry
 from lakehouse.histograms import ArrayHistogram
@@ -42,6 +45,13 @@ def our_metrics() -> list[OurMetric]:
         OurMetric(f"{build._name}_info", "info", "all", ("version", "python"), build._documentation)
     ]
     found += _declared(lander, "lander")
+    feed = FeedMetrics(IntakeCounts(), ConnectionCounts(), TradeSequence())
+    found += [
+        OurMetric(
+            f"{family.name}_total", "counter", "feed", family._labelnames, family.documentation
+        )
+        for family in feed.describe()
+    ]
     found += _declared(speed, "speed")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)
