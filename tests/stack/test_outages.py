@@ -1,0 +1,98 @@
+"""Servers that go away and come back while the loop runs: nothing lost, nothing twice."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from accounting import check_accounts, check_view, judge, market
+from stack.running import RunningStack
+
+from ingestion.producer import EventProducer
+from lakehouse.kafka import client_settings
+from schemas.registry import schema_registry
+from schemas.wire import EventCodec
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+
+SERVERS = (
+    "trino",
+    "registry",
+    "spark-worker-1",
+    "spark-master",
+    "postgresql",
+    "minio",
+    "kafka",
+)
+# Long enough that every process of ours has met the outage: a commit comes twice a second.
+AWAY_SECONDS = 8.0
+# What docs/runbook promises; most are back in a fraction of it.
+RECOVERED_SECONDS = 180.0
+
+
+def send_mark(stack: RunningStack, name: str) -> None:
+    """Send a trade of an instrument of its own."""
+    ingest = stack.role("ingest")
+    codec = EventCodec(schema_registry(ingest), ingest.max_payload_bytes)
+    with EventProducer.connect(
+        client_settings(ingest), codec.encode, max_payload_bytes=ingest.max_payload_bytes
+    ) as producer:
+        mark = {
+            "event_type": "TRADE",
+            "venue": "binance_spot",
+            "symbol": name,
+            "trade_id": time.time_ns(),
+            "event_time": datetime.now(UTC),
+            "price": Decimal(1),
+            "quantity": Decimal(1),
+            "quantity_unit": "BASE",
+        }
+        producer.send(mark)  # type: ignore[arg-type]
+
+
+def is_visible(stack: RunningStack, name: str) -> bool:
+    return bool(stack.rows(f"SELECT 1 AS n FROM serving.trades WHERE symbol = '{name}'"))
+
+
+def accounted(stack: RunningStack) -> int:
+    """How many messages of the log are in bronze or among the dead letters of the lander."""
+    rows = stack.rows(
+        "SELECT (SELECT count(*) FROM bronze.market_trades) + (SELECT count(*) FROM "
+        "bronze.dead_letters WHERE topic = 'market.trades' AND stage = 'lander') AS n"
+    )
+    return int(rows[0]["n"])
+
+
+def test_each_server_goes_away_and_comes_back(
+    stack: RunningStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = datetime.now(UTC) - timedelta(seconds=1)
+    recovered: dict[str, float] = {}
+    with market(stack, seed=4):
+        for server in SERVERS:
+            stack.supervisor.stop(server)
+            gone_at = time.monotonic()
+            stack.wait_until(
+                lambda gone_at=gone_at: time.monotonic() - gone_at > AWAY_SECONDS,  # type: ignore[misc]
+                f"{server} is missed",
+            )
+            stack.restart(server)
+            back_at = time.monotonic()
+            name = f"BACK_{server.upper().replace('-', '_')}"
+            send_mark(stack, name)
+            stack.wait_until(lambda name=name: is_visible(stack, name), f"{name} is visible")  # type: ignore[misc]
+            recovered[server] = time.monotonic() - back_at
+    with capsys.disabled():
+        for server, seconds in recovered.items():
+            print(f"\n{server}: fresh again {seconds:.1f} s after it was back", end="")
+    judged = judge(stack.log(), schema_registry(stack.role("ingest")))
+    stack.wait_until(lambda: accounted(stack) >= len(judged.records), "all of the log has landed")
+    check_accounts(stack, judged)
+    end = stack.ingested_through()
+    bounds = ("--start", start.isoformat(), "--end", end.isoformat(), "--json")
+    stack.run("batch", *bounds, deadline_seconds=600)
+    records = json.loads(stack.run("reconcile", *bounds, deadline_seconds=600))
+    assert [record["verdict"] for record in records] == ["AGREE", "AGREE"]
+    check_view(stack, judged)
+    assert max(recovered.values()) < RECOVERED_SECONDS

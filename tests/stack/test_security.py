@@ -1,0 +1,270 @@
+"""Who is let in and who is not; what a thief of the disk finds; what a listing of processes shows."""
+
+import json
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+
+import psutil
+import psycopg2
+import pytest
+import urllib3
+from confluent_kafka import KafkaError, Message, Producer
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from minio import Minio
+from minio.error import S3Error
+from pydantic import SecretStr
+from stack.running import RunningStack
+
+from lakehouse.kafka import TRADES_TOPIC, broker_answers, client_settings
+from lakehouse.settings import Role, Settings
+from lakehouse.stack import minio as store
+from lakehouse.stack import postgresql
+from schemas import topics
+from schemas.confluent_registry import ConfluentRegistry
+from schemas.registry import IncompatibleSchemaError
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+
+ROLES: tuple[Role, ...] = ("operator", "ingest", "batch", "speed", "serving", "orchestration")
+SUBJECT = str(topics()[TRADES_TOPIC].subject)
+
+
+def object_store(settings: Settings, **other: str | None) -> Minio:
+    assert settings.s3_secret_key is not None
+    scheme, _, endpoint = str(settings.s3_endpoint).partition("://")
+    given: dict[str, str | None] = {
+        "access_key": settings.s3_access_key,
+        "secret_key": settings.s3_secret_key.get_secret_value(),
+    }
+    trust = urllib3.PoolManager(ca_certs=str(settings.ca_file), retries=0)
+    return Minio(endpoint=endpoint, secure=scheme == "https", http_client=trust, **(given | other))
+
+
+def delivery_error(settings: Settings, topic: str) -> KafkaError | None:
+    """Send a message and return what the broker thinks of it."""
+    errors: list[KafkaError | None] = []
+
+    def note(error: KafkaError | None, _message: Message) -> None:
+        errors.append(error)
+
+    producer = Producer({**client_settings(settings), "log_level": 0, "message.timeout.ms": 20_000})
+    producer.produce(topic, value=b"", key=b"nobody", on_delivery=note)
+    producer.flush(30)
+    return errors[0]
+
+
+def test_kafka_lets_in_whoever_knows_a_password_over_tls_only(stack: RunningStack) -> None:
+    ingest = stack.role("ingest")
+    assert broker_answers(client_settings(ingest))
+    wrong = ingest.model_copy(update={"kafka_password": SecretStr("guessed")})
+    assert not broker_answers(client_settings(wrong))
+    plain = {"bootstrap.servers": ingest.bootstrap_servers}
+    assert not broker_answers(plain)
+    assert not broker_answers({**client_settings(ingest), "security.protocol": "SASL_PLAINTEXT"})
+    stranger = {**client_settings(ingest), "ssl.ca.location": "probe"}
+    assert not broker_answers(stranger), "the server's certificate is signed by our authority"
+
+
+@pytest.mark.parametrize("role", ["batch", "speed", "serving", "orchestration"])
+def test_only_producers_write_to_the_log(stack: RunningStack, role: Role) -> None:
+    error = delivery_error(stack.role(role), TRADES_TOPIC)
+    assert error is not None
+    assert error.code() in {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+
+
+def test_the_store_lets_in_whoever_knows_a_secret_over_tls_only(stack: RunningStack) -> None:
+    serving = stack.role("serving")
+    assert object_store(serving).bucket_exists(bucket_name="lake")
+    with pytest.raises(S3Error, match=r"SignatureDoesNotMatch|AccessDenied"):
+        list(object_store(serving, secret_key="guessed-guessed").list_objects(bucket_name="lake"))
+    with pytest.raises(S3Error, match="AccessDenied"):
+        anonymous = object_store(serving, access_key=None, secret_key=None)
+        list(anonymous.list_objects(bucket_name="lake"))
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(str(serving.s3_endpoint).replace("https", "http"), timeout=5)
+
+
+FORBIDDEN = [
+    ("ingest", "warehouse/silver/trades/data/x"),
+    ("ingest", "warehouse/gold/bars_1m/data/x"),
+    ("batch", "warehouse/bronze/market_trades/data/x"),
+    ("speed", "warehouse/bronze/market_trades/data/x"),
+    ("speed", "warehouse/gold/bars_1m/data/x"),
+    ("serving", "warehouse/gold/bars_1m/data/x"),
+    ("operator", "warehouse/gold/bars_1m/data/x"),
+]
+ALLOWED = [
+    ("ingest", "warehouse/bronze/market_trades/data/x"),
+    ("batch", "warehouse/gold/bars_1m/data/x"),
+    ("speed", "warehouse/gold/bars_1m_rt/data/x"),
+    ("orchestration", "warehouse/bronze/market_trades/data/x"),
+]
+
+
+@pytest.mark.parametrize(("role", "key"), FORBIDDEN)
+def test_a_role_writes_no_tables_but_its_own(stack: RunningStack, role: Role, key: str) -> None:
+    client = object_store(stack.role(role))
+    with pytest.raises(S3Error, match="AccessDenied"):
+        client.fput_object(bucket_name="lake", object_name=key, file_path=__file__)
+    with pytest.raises(S3Error, match="AccessDenied"):
+        client.remove_object(bucket_name="lake", object_name=key)
+
+
+@pytest.mark.parametrize(("role", "key"), ALLOWED)
+def test_a_role_writes_its_own_tables(stack: RunningStack, role: Role, key: str) -> None:
+    client = object_store(stack.role(role))
+    client.fput_object(bucket_name="lake", object_name=key, file_path=__file__)
+    client.remove_object(bucket_name="lake", object_name=key)
+
+
+def test_objects_are_encrypted_on_the_disk_and_kept_when_deleted(stack: RunningStack) -> None:
+    admin, key, text = store.client(stack.installation), "warehouse/secret.txt", b"known plaintext"
+    where = stack.settings.home / "secret.txt"
+    where.write_bytes(text * 1000)
+    admin.fput_object(bucket_name="lake", object_name=key, file_path=str(where))
+    where.unlink()
+    found = admin.stat_object(bucket_name="lake", object_name=key)
+    assert {k.lower(): v for k, v in (found.metadata or {}).items()}[
+        "x-amz-server-side-encryption"
+    ] == "aws:kms"
+    files = [p for p in (stack.settings.home / "minio/data/lake" / key).rglob("*") if p.is_file()]
+    assert files
+    assert not [file for file in files if text in file.read_bytes()]
+    assert admin.get_object(bucket_name="lake", object_name=key).read() == text * 1000
+    admin.remove_object(bucket_name="lake", object_name=key)
+    versions = admin.list_objects(bucket_name="lake", prefix=key, include_version=True)
+    assert [version.is_delete_marker for version in versions] == [True, False]
+
+
+def registry_status(settings: Settings, token: str | None, scheme: str = "https") -> int:
+    """Ask the registry for its subjects and return the status of the answer."""
+    import ssl
+
+    url = f"{settings.schema_registry}/subjects".replace("https", scheme, 1)
+    request = urllib.request.Request(url)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    context = (
+        ssl.create_default_context(cafile=str(settings.ca_file)) if scheme == "https" else None
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_registry_answers_whoever_shows_a_token_of_ours(stack: RunningStack) -> None:
+    speed = stack.role("speed")
+    assert speed.schema_registry_token is not None
+    token = speed.schema_registry_token.get_secret_value()
+    assert registry_status(speed, token) == 200
+    assert registry_status(speed, None) == 401
+    forged = jwt.encode(
+        {"alg": "RS256"},
+        {"sub": "speed", "groups": ["sr-admin"], "aud": "registry", "exp": 2**33},
+        RSAKey.generate_key(2048, auto_kid=False),
+    )
+    assert registry_status(speed, forged) == 401
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        registry_status(speed, token, scheme="http")
+
+
+def test_the_registry_refuses_what_cannot_read_earlier_events(stack: RunningStack) -> None:
+    registry = ConfluentRegistry(stack.role("orchestration"))
+    (first, *_) = registry.ids(topics()[TRADES_TOPIC])
+    schema = json.loads(registry.schema_for(first))
+    schema["fields"].append({"name": "demanded", "type": "string"})
+    with pytest.raises(IncompatibleSchemaError):
+        registry.register(SUBJECT, json.dumps(schema))
+
+
+def test_a_role_that_only_reads_schemas_registers_none(stack: RunningStack) -> None:
+    settings = stack.role("speed")
+    assert settings.schema_registry_token is not None
+    request = urllib.request.Request(
+        f"{settings.schema_registry}/subjects/another-value/versions",
+        data=json.dumps({"schema": '"string"'}).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {settings.schema_registry_token.get_secret_value()}",
+        },
+    )
+    import ssl
+
+    context = ssl.create_default_context(cafile=str(settings.ca_file))
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=10, context=context)
+
+
+def database(stack: RunningStack, **other: str) -> "psycopg2.extensions.connection":
+    given = {
+        "host": "127.0.0.1",
+        "port": str(stack.installation.port("postgresql")),
+        "dbname": "iceberg",
+        "user": "iceberg",
+        "password": stack.installation.secret("postgresql-iceberg"),
+        "sslmode": "verify-full",
+        "sslrootcert": str(stack.settings.ca_file),
+    }
+    return psycopg2.connect(**(given | other))
+
+
+def test_the_database_lets_in_each_user_to_its_own_store_over_tls_only(
+    stack: RunningStack,
+) -> None:
+    database(stack).close()
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        database(stack, password="guessed")
+    with pytest.raises(psycopg2.OperationalError, match="no encryption"):
+        database(stack, sslmode="disable")
+    password = stack.installation.secret("postgresql-mlflow")
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        database(stack, user="mlflow", password=password)
+    with closing(postgresql.connect(stack.installation)) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT ssl AND client_addr IS NOT NULL"
+        )
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("folder", ["secrets", "roles", "tls"])
+def test_secrets_are_their_owners_alone(stack: RunningStack, folder: str) -> None:
+    path = stack.settings.home / folder
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    public = {"ca.pem", "ca.p12"}
+    for file in path.iterdir():
+        if file.name not in public and file.suffix != ".crt":
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_no_listing_of_processes_shows_a_secret(stack: RunningStack) -> None:
+    secrets = {file.read_text() for file in (stack.settings.home / "secrets").iterdir()}
+    home = str(stack.settings.home)
+    lines = [
+        " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    ]
+    ours = [line for line in lines if home in line]
+    assert len(ours) >= 10
+    assert not [line for line in ours if any(secret in line for secret in secrets)]
+
+
+def test_two_installations_share_no_secret(
+    stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from lakehouse.stack.installation import Installation
+
+    other = Installation(Settings(home=tmp_path_factory.mktemp("other")))
+    secret: Callable[[str], str] = other.secret
+    for name in ("minio-root", "postgresql-postgres", "kafka-ingest", "trino-analyst"):
+        assert secret(name) != stack.installation.secret(name)
