@@ -1,6 +1,7 @@
-"""Who is let in and who is not; what a thief of the disk finds; what a listing of processes shows."""
+"""Who is let in and who is not, and what a thief of the disk or a listing of processes shows."""
 
 import json
+import ssl
 import stat
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ from lakehouse.kafka import TRADES_TOPIC, broker_answers, client_settings
 from lakehouse.settings import Role, Settings
 from lakehouse.stack import minio as store
 from lakehouse.stack import postgresql
+from lakehouse.stack.installation import Installation
 from schemas import topics
 from schemas.confluent_registry import ConfluentRegistry
 from schemas.registry import IncompatibleSchemaError
@@ -30,6 +32,7 @@ from schemas.registry import IncompatibleSchemaError
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
 ROLES: tuple[Role, ...] = ("operator", "ingest", "batch", "speed", "serving", "orchestration")
+GUESSED = "guessed-guessed"
 SUBJECT = str(topics()[TRADES_TOPIC].subject)
 
 
@@ -84,9 +87,9 @@ def test_the_store_lets_in_whoever_knows_a_secret_over_tls_only(stack: RunningSt
     serving = stack.role("serving")
     assert object_store(serving).bucket_exists(bucket_name="lake")
     with pytest.raises(S3Error, match=r"SignatureDoesNotMatch|AccessDenied"):
-        list(object_store(serving, secret_key="guessed-guessed").list_objects(bucket_name="lake"))
+        list(object_store(serving, secret_key=GUESSED).list_objects(bucket_name="lake"))
+    anonymous = object_store(serving, access_key=None, secret_key=None)
     with pytest.raises(S3Error, match="AccessDenied"):
-        anonymous = object_store(serving, access_key=None, secret_key=None)
         list(anonymous.list_objects(bucket_name="lake"))
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(str(serving.s3_endpoint).replace("https", "http"), timeout=5)
@@ -141,13 +144,11 @@ def test_objects_are_encrypted_on_the_disk_and_kept_when_deleted(stack: RunningS
     assert admin.get_object(bucket_name="lake", object_name=key).read() == text * 1000
     admin.remove_object(bucket_name="lake", object_name=key)
     versions = admin.list_objects(bucket_name="lake", prefix=key, include_version=True)
-    assert [version.is_delete_marker for version in versions] == [True, False]
+    assert {version.is_delete_marker for version in versions} == {True, False}
 
 
 def registry_status(settings: Settings, token: str | None, scheme: str = "https") -> int:
     """Ask the registry for its subjects and return the status of the answer."""
-    import ssl
-
     url = f"{settings.schema_registry}/subjects".replace("https", scheme, 1)
     request = urllib.request.Request(url)
     if token:
@@ -198,8 +199,6 @@ def test_a_role_that_only_reads_schemas_registers_none(stack: RunningStack) -> N
             "Authorization": f"Bearer {settings.schema_registry_token.get_secret_value()}",
         },
     )
-    import ssl
-
     context = ssl.create_default_context(cafile=str(settings.ca_file))
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=10, context=context)
@@ -223,7 +222,7 @@ def test_the_database_lets_in_each_user_to_its_own_store_over_tls_only(
 ) -> None:
     database(stack).close()
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        database(stack, password="guessed")
+        database(stack, password=GUESSED)
     with pytest.raises(psycopg2.OperationalError, match="no encryption"):
         database(stack, sslmode="disable")
     password = stack.installation.secret("postgresql-mlflow")
@@ -262,8 +261,6 @@ def test_no_listing_of_processes_shows_a_secret(stack: RunningStack) -> None:
 def test_two_installations_share_no_secret(
     stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from lakehouse.stack.installation import Installation
-
     other = Installation(Settings(home=tmp_path_factory.mktemp("other")))
     secret: Callable[[str], str] = other.secret
     for name in ("minio-root", "postgresql-postgres", "kafka-ingest", "trino-analyst"):
