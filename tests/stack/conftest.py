@@ -41,12 +41,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
                 shutil.copytree(home / "logs", logs, dirs_exist_ok=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stack_settings(stack: RunningStack) -> Callable[[Role], Settings]:
     return stack.role
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def analyst_settings(stack: RunningStack) -> Settings:
     """Those of an analyst, who is no role of ours: a name and a password for Trino."""
     secret = (stack.settings.home / "secrets" / "trino-analyst").read_text()
