@@ -17,6 +17,8 @@ from lakehouse.settings import Settings
 VERBS = {"lander": "land", "speed": "speed", "metrics": "metrics"}
 # Enough for every rate; the layers and Prometheus have two cores between them.
 EVENTS_A_SECOND = "200"
+# A second Spark driver beside the speed layer's: half a minute when idle, minutes under load.
+BATCH_DEADLINE_SECONDS = 400.0
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +65,6 @@ def _watched(lake: EmbeddedLake, stack: ExitStack) -> Prometheus:
     )
     start, end = begun - timedelta(hours=1), lake.ingested_through()
     interval = ("--start", start.isoformat(), "--end", end.isoformat())
-    lake.run("batch", *interval)
-    lake.run("reconcile", *interval)
+    for verb in ("batch", "reconcile"):
+        lake.run(verb, *interval, deadline_seconds=BATCH_DEADLINE_SECONDS)
     return prometheus
