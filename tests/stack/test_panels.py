@@ -11,7 +11,8 @@ from stack.monitoring import Prometheus
 from infra.grafana.boards import Query
 from infra.grafana.build import BOARDS
 
-pytestmark = pytest.mark.stack
+# The first of them waits for a lake with everything in it: minutes on a loaded machine.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 # A rate needs two looks, a recording rule one more, and a loaded machine takes its time.
 DEADLINE_SECONDS = 120.0
