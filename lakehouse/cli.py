@@ -23,7 +23,7 @@ from lakehouse.stack.cli import app as stack_app
 from lakehouse.telemetry import configure_logging
 
 INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 OPERATE = "Operate"
 VERDICT_STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
 
@@ -228,7 +228,8 @@ def _settings() -> Settings:
 
 def _print_status(settings: Settings) -> None:
     table = Table("process", "state", "health", "pid", "port", "memory", "up", box=None)
-    for entry in operations.status(settings):
+    entries = operations.status(settings)
+    for entry in entries:
         memory = f"{entry.memory_bytes / MIB:.0f} MiB" if entry.memory_bytes else "-"
         uptime = f"{entry.uptime_seconds:.0f} s" if entry.uptime_seconds is not None else "-"
         pid, port = str(entry.pid or "-"), str(entry.port or "-")
@@ -236,6 +237,11 @@ def _print_status(settings: Settings) -> None:
     console = Console()
     console.print(f"home {settings.home}", highlight=False, soft_wrap=True)
     console.print(table)
+    if budget := sum(entry.budget_bytes or 0 for entry in entries):
+        taken = sum(entry.memory_bytes or 0 for entry in entries)
+        console.print(
+            f"memory {taken / GIB:.1f} GiB of a budget of {budget / GIB:.1f} GiB", highlight=False
+        )
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from lakehouse.components import Component, bring_up, selected
 from lakehouse.processes import ProcessRecord, Supervisor
 from lakehouse.settings import Settings
 
+MIB = 1 << 20
+
 
 @dataclass(frozen=True)
 class ProcessStatus:
@@ -27,6 +29,8 @@ class ProcessStatus:
     memory_bytes: int | None = None
     """Memory of the process and all that it started; what they share is counted once."""
     uptime_seconds: float | None = None
+    budget_bytes: int | None = None
+    """What it may take, where its profile says so."""
 
 
 def components(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Component]:
@@ -101,15 +105,16 @@ def status(settings: Settings) -> list[ProcessStatus]:
 def _status_of(
     name: str, component: Component | None, record: ProcessRecord | None
 ) -> ProcessStatus:
+    budget = component.memory_mib * MIB if component and component.memory_mib else None
     if record is None:
-        return ProcessStatus(name, "stopped", "-")
+        return ProcessStatus(name, "stopped", "-", budget_bytes=budget)
     if not record.alive:
-        return ProcessStatus(name, "dead", "-", record.pid, record.port)
+        return ProcessStatus(name, "dead", "-", record.pid, record.port, budget_bytes=budget)
     memory_bytes = _memory_of(record)
     uptime_seconds = round(time.time() - record.started_at, 1)
     health = component.health() if component else "-"
     return ProcessStatus(
-        name, "running", health, record.pid, record.port, memory_bytes, uptime_seconds
+        name, "running", health, record.pid, record.port, memory_bytes, uptime_seconds, budget
     )
 
 

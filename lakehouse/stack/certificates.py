@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -67,7 +68,7 @@ class Authority:
     def _create(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("lakehouse installation")
+        name = _name(f"lakehouse installation {token_hex(4)}")
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,

@@ -16,7 +16,7 @@ from lakehouse.distributions.python_environment import PythonEnvironment, find_u
 from lakehouse.infra import requirements_file
 from lakehouse.settings import Settings
 
-PACKAGE = DebianPackage("server", "2.42.0", renamed={"debian-server": "server"})
+PACKAGE = DebianPackage("server", "2.42.0")
 
 
 def write_command(folder: Path, name: str, script: str) -> None:
@@ -97,7 +97,7 @@ def test_a_debian_package_is_unpacked_and_not_installed(
     commands: Path, folder: Path, settings: Settings
 ) -> None:
     write_command(commands, "apt-get", 'test "$*" = "download server=2.42.0*" && touch server.deb')
-    write_command(commands, "dpkg-deb", 'mkdir -p "$3/usr/bin" && touch "$3/usr/bin/debian-server"')
+    write_command(commands, "dpkg-deb", 'mkdir -p "$3/usr/bin" && touch "$3/usr/bin/server"')
     PACKAGE.make(settings, folder)
     assert [path.relative_to(folder).name for path in folder.rglob("*")] == ["bin", "server"]
 
