@@ -23,7 +23,7 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes 
 # Stamps: what they stand for is done when they are newer than what it was made from.
 ENVIRONMENT := .venv/.made-from-locks
 JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
-SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.mod infra/minio/go.sum \
+SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.sum infra/alertmanager/go.sum \
 	requirements/mlflow.txt lakehouse/distributions/catalogue.py
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 

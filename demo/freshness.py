@@ -26,7 +26,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from lakehouse.kafka import ClientSettings
 from lakehouse.positions import LogPosition
-from serving.engine import SqlEngine
+from serving.engines import Engine
 
 # A question costs some 35 ms of a core: often enough to see seconds, too seldom to cause them.
 PAUSE_SECONDS = 0.15
@@ -64,7 +64,7 @@ class Freshness:
         )
 
 
-def merged_positions(engine: SqlEngine, *, where: str = "true") -> Callable[[], Positions]:
+def merged_positions(engine: Engine, *, where: str = "true") -> Callable[[], Positions]:
     """Return the question to the merged view of how far each instrument has got.
 
     Args:

@@ -17,7 +17,7 @@ from demo.oracle import (
 from demo.topic import Event, LogMismatchError, TradeName, logged, read_topic
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.settings import Settings
-from serving.engine import SqlEngine
+from serving.engines import Engine
 
 Key = tuple[str, ...]
 
@@ -43,7 +43,7 @@ class Judge:
     """
 
     def __init__(
-        self, settings: Settings, engine: SqlEngine, recorded: Mapping[TradeName, Event]
+        self, settings: Settings, engine: Engine, recorded: Mapping[TradeName, Event]
     ) -> None:
         self._client = client_settings(settings)
         self._engine = engine

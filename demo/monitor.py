@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from demo.freshness import Freshness, FreshnessProbe
 from lakehouse.progress import Progress, read_progress
-from serving.engine import SqlEngine
+from serving.engines import Engine
 
 BRONZE = "bronze.market_trades"
 RECONCILED, PROVISIONAL = "RECONCILED", "PROVISIONAL"
@@ -87,7 +87,7 @@ class Monitor:
     """
 
     def __init__(
-        self, catalog: Catalog, engine: SqlEngine, probe: FreshnessProbe, expected: int
+        self, catalog: Catalog, engine: Engine, probe: FreshnessProbe, expected: int
     ) -> None:
         self._catalog = catalog
         self._engine = engine

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from prometheus_client import REGISTRY
 
 from ingestion.adapters import VENUES, Venue, venue_named
 from ingestion.intake import Intake
@@ -22,7 +23,9 @@ from ingestion.replay import replay as replay_recordings
 from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.synth import LoadProfile, synthetic_events
 from lakehouse.kafka import client_settings
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
+from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
 from schemas.registry import schema_registry
 from schemas.wire import EventCodec
 
@@ -114,6 +117,8 @@ def feed(
         float, typer.Option(min=0.1, help="Connect again after so long without a frame.")
     ] = 30.0,
     as_json: JsonOption = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
     """Follow an exchange's live public trades until Ctrl-C, reconnecting whenever need be.
 
@@ -121,6 +126,7 @@ def feed(
     """
     # The WebSocket client is an extra that only this verb needs.
     from ingestion.feed import Feed, Patience
+    from ingestion.feed_metrics import FeedMetrics
 
     address = venue.stream_address(url or venue.default_base, symbol)
     started = time.monotonic()
@@ -133,6 +139,10 @@ def feed(
             patience=Patience(stall_seconds=stall_seconds),
             on_frame=lambda: show(intake.counts.events.total(), intake.counts.rejected.total()),
         )
+        if metrics_port is not None:
+            counted = FeedMetrics(intake.counts, following.connection, following.sequence)
+            REGISTRY.register(counted)
+            serve_metrics(metrics_port, host=metrics_host)
         asyncio.run(_until_stopped(following.run, seconds))
         producer.flush()
     summary = intake_summary(intake.counts, started)

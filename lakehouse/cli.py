@@ -59,7 +59,7 @@ def lakehouse(context: typer.Context) -> None:
 @app.command(rich_help_panel=OPERATE)
 def up(
     only: Annotated[
-        str, typer.Option(help="Start these alone, separated by commas, such as: kafka, land.")
+        str, typer.Option(help="Start these and what they depend on, such as: kafka, land.")
     ] = "",
     profile: Annotated[
         Profile | None,
@@ -229,7 +229,7 @@ def _settings() -> Settings:
 def _print_status(settings: Settings) -> None:
     table = Table("process", "state", "health", "pid", "port", "memory", "up", box=None)
     for entry in operations.status(settings):
-        memory = f"{entry.rss_bytes / MIB:.0f} MiB" if entry.rss_bytes else "-"
+        memory = f"{entry.memory_bytes / MIB:.0f} MiB" if entry.memory_bytes else "-"
         uptime = f"{entry.uptime_seconds:.0f} s" if entry.uptime_seconds is not None else "-"
         pid, port = str(entry.pid or "-"), str(entry.port or "-")
         table.add_row(entry.name, entry.state, entry.health, pid, port, memory, uptime)

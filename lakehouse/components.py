@@ -138,7 +138,7 @@ def answers(probe: Callable[[], bool]) -> Callable[[], str]:
 
 
 def selected(components: Iterable[Component], names: Iterable[str]) -> list[Component]:
-    """Return the named components, and the tasks that they come after.
+    """Return the named components and all that they come after.
 
     Raises:
         ComponentError: There is no such component.
@@ -148,13 +148,12 @@ def selected(components: Iterable[Component], names: Iterable[str]) -> list[Comp
     if unknown := wanted - by_name.keys():
         servers = ", ".join(name for name, component in by_name.items() if component.launch)
         raise ComponentError(f"{', '.join(sorted(unknown))}: choose from {servers}")
-    tasks = {
-        before
-        for name in wanted
-        for before in by_name[name].after
-        if before in by_name and by_name[before].launch is None
-    }
-    return [component for name, component in by_name.items() if name in wanted | tasks]
+    pending = list(wanted)
+    while pending:
+        before = {name for name in by_name[pending.pop()].after if name in by_name} - wanted
+        wanted |= before
+        pending += before
+    return [component for name, component in by_name.items() if name in wanted]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import psutil
 
 from lakehouse.artifacts import Profile, absent_artifacts, fetch_command, locked_jars
 from lakehouse.distributions import cached_home, find, profile_distributions
-from lakehouse.distributions.golang import GoProgram, find_go
+from lakehouse.distributions.golang import GoPrograms, find_go
 from lakehouse.errors import LakehouseError
 from lakehouse.java import NEWEST_PROVEN, OLDEST, find_java
 from lakehouse.processes import Supervisor, port_is_free, remembered_ports
@@ -109,9 +109,9 @@ def _artifacts(settings: Settings, profile: Profile) -> Iterator[Finding]:
 
 def _go(settings: Settings, profile: Profile) -> Iterator[Finding]:
     for item in profile_distributions(profile):
-        if isinstance(item.source, GoProgram) and find(settings, item) is None:
+        if isinstance(item.source, GoPrograms) and find(settings, item) is None:
             try:
-                version = find_go(item.source.oldest_go, item.source.command)
+                version = find_go(item.source.oldest_go, item.name)
             except LakehouseError as error:
                 yield Finding(f"go: {item.name}", "failure", *_split(str(error)))
             else:

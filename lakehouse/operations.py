@@ -24,8 +24,8 @@ class ProcessStatus:
     """ready, starting, stalled, not answering; a dash where nothing runs."""
     pid: int | None = None
     port: int | None = None
-    rss_bytes: int | None = None
-    """Resident memory of the process and all that it started."""
+    memory_bytes: int | None = None
+    """Memory of the process and all that it started; what they share is counted once."""
     uptime_seconds: float | None = None
 
 
@@ -105,12 +105,23 @@ def _status_of(
         return ProcessStatus(name, "stopped", "-")
     if not record.alive:
         return ProcessStatus(name, "dead", "-", record.pid, record.port)
-    rss_bytes = 0
-    for member in record.members():
-        with suppress(psutil.Error):
-            rss_bytes += member.memory_info().rss
+    memory_bytes = _memory_of(record)
     uptime_seconds = round(time.time() - record.started_at, 1)
     health = component.health() if component else "-"
     return ProcessStatus(
-        name, "running", health, record.pid, record.port, rss_bytes, uptime_seconds
+        name, "running", health, record.pid, record.port, memory_bytes, uptime_seconds
     )
+
+
+def _memory_of(record: ProcessRecord) -> int:
+    """Return the memory of a process, its group, and of children that left the group."""
+    processes = set(record.members())
+    with suppress(psutil.Error):
+        processes |= set(psutil.Process(record.pid).children(recursive=True))
+    found = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            full = process.memory_full_info()
+            # Only Linux tells the proportional share; elsewhere shared pages count for each.
+            found += getattr(full, "pss", full.rss)
+    return found

@@ -172,6 +172,8 @@ def _named(error: exceptions.TrinoQueryError) -> LakehouseError:
     """Return the error that tells what is to be done about a failed statement."""
     if error.error_name == "PERMISSION_DENIED":
         return AccessDeniedError(error.message)
+    if error.error_name == "QUERY_REJECTED":
+        return AccessDeniedError(f"{error.message}: this user may not run statements of this kind")
     if error.error_name in _UNKNOWN:
         return UnknownTableError(error.message)
     if error.error_name in _COMING_OR_GOING:

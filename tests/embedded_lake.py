@@ -54,10 +54,10 @@ class EmbeddedLake:
     catalog: Catalog
     supervisor: Supervisor
 
-    def start(self, verb: str) -> ProcessRecord:
+    def start(self, verb: str, *options: str) -> ProcessRecord:
         """Start a long-running verb (``land``, ``speed``) and return at once."""
         beat_path(self.settings.home, verb).unlink(missing_ok=True)
-        return self.supervisor.start(verb, [*LAKEHOUSE, verb], environ=self._environ())
+        return self.supervisor.start(verb, [*LAKEHOUSE, verb, *options], environ=self._environ())
 
     def is_ready(self, verb: str) -> bool:
         """Whether a verb that was started has given a sign of life since."""

@@ -4,6 +4,11 @@ from infra.grafana.boards import Board, Panel, Query, Row, or_zero
 
 _AGE = "time() - lakehouse_table_newest_commit_timestamp_seconds"
 
+
+def _expired(process: str) -> str:
+    return f"60 * sum by (table) (rate(lakehouse_{process}_expired_snapshots_total[10m]))"
+
+
 BOARD = Board(
     "lakehouse-batch-tables",
     "Lakehouse: batch and tables",
@@ -34,7 +39,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Runs of the last month",
-                    "By how they ended.",
+                    "Runs by kind and by how they ended.",
                     (
                         Query(
                             "sum by (kind, status) (lakehouse_run_seconds_count)",
@@ -127,13 +132,10 @@ BOARD = Board(
                 ),
                 Panel(
                     "Snapshots expired",
-                    "By the lander and the speed layer, a minute.",
+                    "Snapshots that the lander and the speed layer expired, a minute.",
                     (
-                        Query(
-                            "60 * sum by (table) (rate("
-                            '{__name__=~"lakehouse_(lander|speed)_expired_snapshots_total"}[10m]))',
-                            "{{table}}",
-                        ),
+                        Query(_expired("lander"), "{{table}}"),
+                        Query(_expired("speed"), "{{table}}"),
                     ),
                 ),
             ),
@@ -221,7 +223,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Size",
-                    "Bytes by database.",
+                    "Bytes on disk, by database.",
                     (Query("pg_database_size_bytes", "{{datname}}"),),
                     unit="bytes",
                 ),

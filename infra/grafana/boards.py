@@ -29,6 +29,7 @@ DASHED = {"fill": "dash", "dash": [8, 8]}
 # Which of Prometheus's jobs a metric comes from, by how its name begins; the longest counts.
 _JOBS = {
     "lakehouse_lander_": ("lander",),
+    "lakehouse_feed_": ("feed",),
     "lakehouse_speed_": ("speed",),
     "lakehouse_": ("metrics",),
     "table:lakehouse_": ("metrics", "speed"),

@@ -1,8 +1,8 @@
-"""Writes the dashboards: ``make dashboards``. A test holds the written ones against the code."""
+"""Writes the dashboards and the table of metrics: ``make dashboards``. A test holds them to it."""
 
 from pathlib import Path
 
-from infra.grafana import batch_tables, freshness, kafka_lander, overview, serving
+from infra.grafana import batch_tables, freshness, kafka_lander, overview, reference, serving
 from infra.grafana.boards import Board
 
 BOARDS: tuple[Board, ...] = tuple(
@@ -17,10 +17,12 @@ def file_of(board: Board) -> Path:
 
 
 def write() -> list[Path]:
-    """Write every dashboard and return the files."""
+    """Write every dashboard and the table of metrics, and return the files."""
     for board in BOARDS:
         file_of(board).write_text(board.to_json(), encoding="utf-8")
-    return [file_of(board) for board in BOARDS]
+    page = reference.PAGE
+    page.write_text(reference.with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return [*(file_of(board) for board in BOARDS), page]
 
 
 if __name__ == "__main__":

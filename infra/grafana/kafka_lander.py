@@ -10,6 +10,29 @@ BOARD = Board(
     "What comes in, how the broker answers, and how the lander keeps up.",
     (
         Row(
+            "Live feed",
+            (
+                Panel(
+                    "Events sent",
+                    "Events a second that the feed has sent to the log, by instrument.",
+                    (Query("rate(lakehouse_feed_events_total[5m])", "{{instrument}}"),),
+                    unit="eps",
+                    runbook="LakehouseNoData",
+                ),
+                Panel(
+                    "Trades left out",
+                    "By the exchange's own numbering, within the last hour; a recording can fill "
+                    "them in.",
+                    (Query("increase(lakehouse_feed_missing_trades_total[1h])", "missing"),),
+                ),
+                Panel(
+                    "Connections",
+                    "Connections that were made within the last hour.",
+                    (Query("increase(lakehouse_feed_connections_total[1h])", "made"),),
+                ),
+            ),
+        ),
+        Row(
             "Kafka",
             (
                 Panel(

@@ -151,7 +151,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Traffic: the last run",
-                    "Rows that it wrote.",
+                    "Rows that the last published run wrote.",
                     (Query("lakehouse_run_last_rows", "{{kind}}"),),
                 ),
                 Panel(

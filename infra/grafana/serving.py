@@ -126,7 +126,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Connections to its database",
-                    "In use.",
+                    "Connections that the registry has in use.",
                     (Query("agroal_active_count", "{{datasource}}"),),
                 ),
             ),

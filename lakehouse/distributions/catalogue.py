@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lakehouse.artifacts import Profile
 from lakehouse.distributions.debian import DebianPackage
-from lakehouse.distributions.golang import GoProgram
+from lakehouse.distributions.golang import GoPrograms
 from lakehouse.distributions.maven import MavenArchive
 from lakehouse.distributions.python_environment import PythonEnvironment
 from lakehouse.distributions.source import Source
@@ -30,11 +30,10 @@ DISTRIBUTIONS = (
     # First what takes longest: all are fetched at the same time.
     Distribution(
         name="minio",
-        source=GoProgram(
+        source=GoPrograms(
             folder="minio",
             module="github.com/minio/minio",
-            package="github.com/minio/minio",
-            command="minio",
+            programs={"minio": "github.com/minio/minio"},
             # Time and commit of the pseudo-version in go.mod. A release would ask for newer ones.
             stamps={
                 "github.com/minio/minio/cmd.ReleaseTag": "DEVELOPMENT.2026-02-12T20-18-48Z",
@@ -87,21 +86,25 @@ DISTRIBUTIONS = (
     ),
     Distribution(
         name="alertmanager",
-        source=DebianPackage(
-            "prometheus-alertmanager",
-            upstream="0.25.0",
-            renamed={"prometheus-alertmanager": "alertmanager"},
+        # Debian's looks for its templates in a folder of the system.
+        source=GoPrograms(
+            folder="alertmanager",
+            module="github.com/prometheus/alertmanager",
+            programs={
+                name: f"github.com/prometheus/alertmanager/cmd/{name}"
+                for name in ("alertmanager", "amtool")
+            },
+            stamps={"github.com/prometheus/common/version.Version": "0.28.1"},
         ),
         commands=("alertmanager", "amtool"),
         from_path=True,
     ),
     Distribution(
         name="compose",
-        source=GoProgram(
+        source=GoPrograms(
             folder="compose",
             module="github.com/docker/compose/v2",
-            package="github.com/docker/compose/v2/cmd",
-            command="docker-compose",
+            programs={"docker-compose": "github.com/docker/compose/v2/cmd"},
             stamps={"github.com/docker/compose/v2/internal.Version": "v2.28.1"},
         ),
         commands=("docker-compose",),

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.distributions.source import DistributionError, run
@@ -16,8 +16,6 @@ class DebianPackage:
     package: str
     upstream: str
     """The upstream version; Debian's own revision may move, for it brings security fixes."""
-    renamed: dict[str, str] = field(default_factory=dict, hash=False)
-    """Commands that Debian gave a name of its own, each with the name that all others use."""
 
     @property
     def version(self) -> str:
@@ -26,8 +24,8 @@ class DebianPackage:
 
     @property
     def recipe(self) -> str:
-        """Package and version, and what is renamed."""
-        return f"{self._pinned} {self.renamed}"
+        """Package and version."""
+        return self._pinned
 
     @property
     def _pinned(self) -> str:
@@ -57,8 +55,6 @@ class DebianPackage:
         for entry in (staging / "usr").iterdir():
             entry.rename(folder / entry.name)
         shutil.rmtree(staging)
-        for debians, upstreams in self.renamed.items():
-            (folder / "bin" / debians).rename(folder / "bin" / upstreams)
 
     def _download(self, folder: Path) -> None:
         try:

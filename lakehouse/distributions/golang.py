@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,17 +13,15 @@ from lakehouse.settings import Settings
 
 
 @dataclass(frozen=True)
-class GoProgram:
-    """A program that is built from a Go module in ``infra/``, which names and locks it."""
+class GoPrograms:
+    """Programs that are built from a Go module in ``infra/``, which names and locks them."""
 
     folder: str
     """Folder of the module in ``infra/``, with its ``go.mod`` and ``go.sum``."""
     module: str
-    """The module whose version is the program's."""
-    package: str
-    """The package to build."""
-    command: str
-    """Name of the program that is made."""
+    """The module whose version is the programs'."""
+    programs: Mapping[str, str] = field(hash=False)
+    """By name of a program that is made, the package that it is built from."""
     stamps: dict[str, str] = field(default_factory=dict, hash=False)
     """Variables that are set when linking, for the program to know its version."""
 
@@ -54,7 +53,8 @@ class GoProgram:
     def recipe(self) -> str:
         """Both files of the module, and what is asked of the compiler."""
         sums = infra_file(f"{self.folder}/go.sum").read_text()
-        return f"{self.module_file.read_text()} {sums} {self._argv(Path())}"
+        builds = [self._argv(Path(), program) for program in self.programs]
+        return f"{self.module_file.read_text()} {sums} {builds}"
 
     def make(self, settings: Settings, folder: Path) -> None:
         """Build the program into ``folder/bin``.
@@ -63,21 +63,22 @@ class GoProgram:
             DistributionError: Go is missing or too old, or the build failed.
         """
         del settings  # Go has its own mirror and cache
-        find_go(self.oldest_go, self.command)
-        # Without C, the program needs no compiler here and no library of the machine's.
-        run(
-            self._argv(folder),
-            folder=self.module_file.parent,
-            environ=os.environ | {"CGO_ENABLED": "0"},
-        )
+        find_go(self.oldest_go, next(iter(self.programs)))
+        for program in self.programs:
+            # Without C, the program needs no compiler here and no library of the machine's.
+            run(
+                self._argv(folder, program),
+                folder=self.module_file.parent,
+                environ=os.environ | {"CGO_ENABLED": "0"},
+            )
 
-    def _argv(self, folder: Path) -> list[str]:
+    def _argv(self, folder: Path, program: str) -> list[str]:
         linking = ["-s", "-w", *(f"-X {name}={text}" for name, text in self.stamps.items())]
-        program = folder / "bin" / self.command
+        file = folder / "bin" / program
         # -mod=readonly: nothing that go.sum does not have is taken.
         return [
             *("go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"),
-            *("-ldflags", " ".join(linking), "-o", str(program), self.package),
+            *("-ldflags", " ".join(linking), "-o", str(file), self.programs[program]),
         ]
 
     def _stated(self, pattern: str, what: str) -> str:

@@ -1,15 +1,12 @@
 """Prometheus and Alertmanager, with whom to ask and how to be let in."""
 
-import json
-import shutil
 from functools import partial
-from pathlib import Path
 from urllib.request import urlopen
 
 from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
-from lakehouse.files import write_atomically, write_secretly
-from lakehouse.infra import INFRA, infra_file
+from lakehouse.infra import infra_file
+from lakehouse.monitoring import lay_out
 from lakehouse.stack import kafka, minio, registry, spark, trino
 from lakehouse.stack.installation import Installation
 
@@ -55,32 +52,20 @@ def components(installation: Installation) -> list[Component]:
 def _prometheus(installation: Installation) -> Launch:
     home = distribution(installation.settings, NAME)
     folder = installation.home / NAME
-    _lay_out(installation, folder)
-    argv = [str(home / "bin" / NAME), f"--config.file={folder / 'prometheus.yml'}"]
+    targets = {job: [installation.address(use) for use in uses] for job, uses in TARGETS.items()}
+    secrets = {
+        "ca.pem": installation.authority.file.read_text(),
+        "minio.token": minio.metrics_token(installation),
+        "trino.password": installation.secret("trino-monitor"),
+    }
+    configuration = lay_out(folder, targets, secrets)
+    argv = [str(home / "bin" / NAME), f"--config.file={configuration}"]
     argv += [f"--storage.tsdb.path={folder / 'data'}", f"--storage.tsdb.retention.time={RETENTION}"]
     argv += [f"--web.listen-address={installation.listen_address(NAME)}"]
     assets = home / "share" / NAME / "web"
     if assets.is_dir():  # Debian keeps the pages apart
         argv += [f"--web.local-assets={assets}"]
     return Launch(argv, port=installation.port(NAME))
-
-
-def _lay_out(installation: Installation, folder: Path) -> None:
-    """Put what the configuration names beside it: rules, targets, credentials."""
-    (folder / "targets").mkdir(parents=True, exist_ok=True)
-    (folder / "secrets").mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copyfile(infra_file("prometheus/prometheus.yml"), folder / "prometheus.yml")
-    shutil.copytree(INFRA / NAME / "rules", folder / "rules", dirs_exist_ok=True)
-    for job, uses in TARGETS.items():
-        targets = [{"targets": [installation.address(use) for use in uses]}]
-        write_atomically(folder / "targets" / f"{job}.json", json.dumps(targets))
-    secrets = {
-        "ca.pem": installation.authority.file.read_bytes(),
-        "minio.token": minio.metrics_token(installation).encode(),
-        "trino.password": installation.secret("trino-monitor").encode(),
-    }
-    for name, content in secrets.items():
-        write_secretly(folder / "secrets" / name, content)
 
 
 def _alertmanager(installation: Installation) -> Launch:

@@ -130,6 +130,7 @@ def environ(inputs: TrinoInputs) -> dict[str, str]:
         "TRINO_BIND_ADDRESS": inputs.listen_host,
         "TRINO_PORT": str(inputs.port),
         "TRINO_CERTIFICATE": str(inputs.certificate),
+        "TRINO_CA": str(inputs.ca_file),
         "TRINO_PASSWORD_FILE": str(_password_file(inputs)),
         "TRINO_INTERNAL_SECRET": inputs.internal_secret,
         "TRINO_CATALOG_URL": inputs.catalog_url,
@@ -152,7 +153,7 @@ def health(inputs: TrinoInputs) -> str:
             f"https://{inputs.host}:{inputs.port}/v1/info", timeout=PROBE_SECONDS
         ) as answer:
             return "starting" if json.load(answer)["starting"] else READY
-    except (URLError, OSError, ValueError):
+    except (URLError, OSError, ValueError, LookupError, TypeError):  # or it is not Trino
         return NOT_ANSWERING
 
 

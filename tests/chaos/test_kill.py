@@ -13,21 +13,15 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
 
 import pytest
-from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, LogRecord, embedded_lake
+from accounting import Judged, check_accounts, check_view, dead_letters, drain, market
+from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, embedded_lake
 
-from demo.oracle import LoggedEvent, accepted, compare, naive_bars, naive_trades
 from lakehouse.intervals import Interval
-from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
-from schemas.registry import ContractRegistry
-from schemas.wire import EventCodec, UndecodableError
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -39,19 +33,6 @@ LANDER_SECONDS, SPEED_SECONDS, BATCH_SECONDS = 3.0, 2.5, 8.0
 # Of so many lives one ends before it has begun.
 STILLBORN = 0.2
 STARTING_SECONDS = 1.5
-LOAD = {
-    "rate": 30,
-    "symbols": 8,
-    "late": 0.05,
-    "duplicate": 0.1,
-    "out-of-order": 0.1,
-    "corrections": 0.08,
-    "cancels": 0.05,
-    "bad": 0.05,
-}
-TRADE_KEY = ("venue", "symbol", "trade_id", "event_time")
-# Readers have no use for it, so the views leave it out.
-HIDDEN = ("log_partition",)
 
 
 @dataclass
@@ -95,89 +76,6 @@ class Victim:
         """Kill it for now."""
         self.lake.kill(self.verb)
         self.kills += 1
-
-
-class Judged(NamedTuple):
-    """The log, as a reader that is no part of the platform understands it."""
-
-    records: list[LogRecord]
-    events: list[LoggedEvent]
-    refused: set[tuple[int, int]]
-    """Coordinates of decodable events that break a rule."""
-
-    @property
-    def duplicates(self) -> int:
-        """How many reports of a trade were not its first."""
-        trades = [e.event for e in self.events if e.event["event_type"] == "TRADE"]
-        return len(trades) - len({tuple(trade[name] for name in TRADE_KEY) for trade in trades})
-
-
-def judge(records: list[LogRecord]) -> Judged:
-    codec = EventCodec(ContractRegistry(), 1_000_000)
-    judged = Judged(records, [], set())
-    for record in records:
-        try:
-            event = codec.decode(record.payload)
-        except UndecodableError:
-            continue
-        if accepted(event, record.timestamp) is None:
-            judged.events.append(LoggedEvent(record.partition, record.offset, event))
-        else:
-            judged.refused.add((record.partition, record.offset))
-    return judged
-
-
-def places(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
-    return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
-
-
-def dead_letters(lake: EmbeddedLake, stage: str) -> Counter[tuple[int, int]]:
-    return places(
-        lake.rows(
-            "SELECT kafka_partition, kafka_offset FROM bronze.dead_letters "
-            f"WHERE topic = '{TRADES_TOPIC}' AND stage = '{stage}'"
-        )
-    )
-
-
-def check_accounts(lake: EmbeddedLake, judged: Judged) -> None:
-    """Every message of the log is in bronze or among the dead letters, once."""
-    bronze = lake.rows("SELECT kafka_partition, kafka_offset FROM bronze.market_trades")
-    accounted = places(bronze) + dead_letters(lake, "lander")
-    assert accounted == Counter((record.partition, record.offset) for record in judged.records)
-
-
-def check_view(lake: EmbeddedLake, judged: Judged) -> set[str]:
-    """The merged view is what one naive pass over the log gives; return the statuses seen."""
-    trades = lake.rows("SELECT * FROM serving.trades")
-    bars = lake.rows("SELECT * FROM serving.bars_1m")
-    for verdict in (
-        compare(naive_trades(judged.events), trades, key=TRADE_KEY, ignore=HIDDEN),
-        compare(naive_bars(judged.events), bars, ignore=HIDDEN),
-    ):
-        assert verdict.equal, str(verdict)
-    return {row["status"] for row in trades + bars}
-
-
-@contextmanager
-def market(lake: EmbeddedLake, seed: int) -> Iterator[None]:
-    """Send synthetic load meanwhile; what was sent is in the log afterwards."""
-    options = [f"--{name}={value}" for name, value in (LOAD | {"seed": seed}).items()]
-    with lake.spawn("synth", *options) as process:
-        try:
-            yield
-            process.terminate()
-            assert process.wait(DEADLINE_SECONDS) == 0, lake.tail("synth")
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def drain(lake: EmbeddedLake) -> Judged:
-    """Let both layers reach the end of the log, which nobody writes to any more."""
-    lake.run("land", "--once")
-    lake.run("speed", "--once")
-    return judge(lake.log())
 
 
 def kill_batch(lake: EmbeddedLake, interval: Interval, chance: random.Random) -> bool:

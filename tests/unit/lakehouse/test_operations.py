@@ -53,7 +53,7 @@ def test_up_starts_all_in_order_and_down_stops_all(
     assert told[:3] == ["starting kafka", "making the topics", "making the tables"]
     by_name = {entry.name: entry for entry in operations.status(settings)}
     assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "ready")
-    assert (by_name["land"].rss_bytes or 0) > 0
+    assert (by_name["land"].memory_bytes or 0) > 0
     assert operations.down(settings) == ["speed", "land", "kafka"]
     assert running(settings) == []
     assert operations.down(settings) == []

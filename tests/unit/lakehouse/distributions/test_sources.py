@@ -1,6 +1,7 @@
 """What a source says when a machine lacks what it needs; what is asked of the tools."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from lakehouse.distributions import DISTRIBUTIONS, DistributionError
 from lakehouse.distributions import debian as debian_module
 from lakehouse.distributions import maven as maven_module
 from lakehouse.distributions.debian import DebianPackage
-from lakehouse.distributions.golang import GoProgram, find_go
+from lakehouse.distributions.golang import GoPrograms, find_go
 from lakehouse.distributions.maven import MavenArchive
 from lakehouse.distributions.python_environment import PythonEnvironment, find_uv
 from lakehouse.infra import requirements_file
@@ -58,11 +59,12 @@ def test_go_must_be_new_enough(commands: Path, version: str, enough: bool) -> No
 
 
 @pytest.mark.parametrize(
-    "source", [item.source for item in DISTRIBUTIONS if isinstance(item.source, GoProgram)]
+    "source", [item.source for item in DISTRIBUTIONS if isinstance(item.source, GoPrograms)]
 )
-def test_a_go_program_is_a_tool_of_its_locked_module(source: GoProgram) -> None:
+def test_a_go_program_is_a_tool_of_its_locked_module(source: GoPrograms) -> None:
     module = source.module_file.read_text()
-    assert f"tool {source.package}\n" in module
+    tools = set(re.findall(r"^(?:tool |\t)(\S+)$", module, re.MULTILINE))
+    assert tools == set(source.programs.values())
     assert source.oldest_go.startswith("1.")
     sums = source.module_file.with_name("go.sum").read_text()
     assert f"{source.module} {source.version} h1:" in sums
@@ -70,7 +72,7 @@ def test_a_go_program_is_a_tool_of_its_locked_module(source: GoProgram) -> None:
 
 def test_the_stamps_of_minio_are_those_of_its_version() -> None:
     minio = next(item.source for item in DISTRIBUTIONS if item.name == "minio")
-    assert isinstance(minio, GoProgram)
+    assert isinstance(minio, GoPrograms)
     _, time, commit = minio.version.split("-")
     tag, stamped = minio.stamps.values()
     assert stamped == commit

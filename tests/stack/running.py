@@ -1,0 +1,85 @@
+"""The real stack, running natively in a home of its own, as tests drive it from outside."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedded_lake import LAKEHOUSE, EmbeddedLake, LogRecord, read_topic
+
+from lakehouse.catalog import load_catalog
+from lakehouse.kafka import TRADES_TOPIC, client_settings
+from lakehouse.processes import Supervisor
+from lakehouse.settings import Role, Settings, roles_folder
+from lakehouse.stack.installation import Installation
+from serving.trino_engine import TrinoEngine
+
+UP_SECONDS = 600.0
+
+
+@dataclass
+class RunningStack(EmbeddedLake):
+    """A stack's home; what is asked of a lake is asked of its real servers."""
+
+    installation: Installation
+
+    def role(self, role: Role) -> Settings:
+        """Return the settings of a role."""
+        return Settings(_env_file=roles_folder(self.settings.home) / f"{role}.env", **self._home())  # type: ignore[call-arg]
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Run SQL in Trino."""
+        engine = TrinoEngine(self.role("orchestration"))
+        try:
+            rows: list[dict[str, Any]] = engine.query(query).to_pylist()
+        finally:
+            engine.close()
+        return rows
+
+    def log(self, topic: str = TRADES_TOPIC) -> list[LogRecord]:
+        """Read a topic from its beginning to its present end."""
+        return read_topic(client_settings(self.role("ingest")), topic)
+
+    def spark_applications(self) -> dict[str, set[str]]:
+        """Return by name of a running Spark application the workers that run its executors."""
+        found: dict[str, set[str]] = {}
+        for worker in ("spark-worker-1", "spark-worker-2"):
+            address = self.installation.address(f"{worker}-web")
+            with urllib.request.urlopen(f"http://{address}/json/", timeout=5) as answer:
+                for executor in json.load(answer)["executors"]:
+                    name = executor["appname"] if "appname" in executor else executor["appid"]
+                    found.setdefault(name, set()).add(worker)
+        return found
+
+    def restart(self, name: str) -> None:
+        """Start a component that was stopped."""
+        self.run("up", "--only", name, deadline_seconds=UP_SECONDS)
+
+    def _home(self) -> dict[str, Path]:
+        return {"home": self.settings.home}
+
+    def _environ(self) -> dict[str, str]:
+        return {"LAKEHOUSE_HOME": str(self.settings.home)}
+
+
+def start_stack(home: Path) -> RunningStack:
+    """Bring up the whole stack in ``home``, or what of it is not running."""
+    environ = os.environ | {"LAKEHOUSE_HOME": str(home)}
+    done = subprocess.run(
+        [*LAKEHOUSE, "up", "--profile", "stack"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=UP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout, file=sys.stderr)
+    settings = Settings(_env_file=roles_folder(home) / "operator.env", home=home)  # type: ignore[call-arg]
+    installation = Installation(settings)
+    orchestration = Settings(_env_file=roles_folder(home) / "orchestration.env", home=home)  # type: ignore[call-arg]
+    return RunningStack(settings, load_catalog(orchestration), Supervisor(home), installation)

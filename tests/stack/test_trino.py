@@ -1,0 +1,249 @@
+"""Trino of a running stack: who reads what, what is refused, and that its views are exact."""
+
+import base64
+import http.client
+import json
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from pydantic import SecretStr
+from pyiceberg.catalog import Catalog
+
+import schemas
+from lakehouse.catalog import load_catalog
+from lakehouse.settings import Settings
+from schemas import tables
+from serving.engine import SqlEngine, UnknownTableError
+from serving.publication import Outcome, apply
+from serving.trino_engine import AccessDeniedError, TrinoEngine
+from serving.views import view_names, view_sources
+
+pytestmark = pytest.mark.stack
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SECONDS = 10.0
+StackSettings = Callable[[str], Settings]
+VIEW_SOURCES = sorted({s for view in view_names() for s in view_sources(view)} - set(view_names()))
+
+
+@pytest.fixture
+def analyst(analyst_settings: Settings) -> Iterator[TrinoEngine]:
+    engine = TrinoEngine(analyst_settings)
+    yield engine
+    engine.close()
+
+
+def ask(
+    settings: Settings, method: str, path: str, body: str | None = None, **headers: str
+) -> tuple[int, bytes]:
+    """Ask Trino as the user of ``settings`` and return status and body."""
+    address = urlsplit(str(settings.trino))
+    context = ssl.create_default_context(cafile=str(settings.ca_file))
+    connection = http.client.HTTPSConnection(
+        str(address.hostname), address.port, timeout=SECONDS, context=context
+    )
+    if settings.trino_password:
+        login = f"{settings.trino_username}:{settings.trino_password.get_secret_value()}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def as_user(settings: Settings, user: str) -> Settings:
+    """The settings of a user who is no role of ours: its password is in the home."""
+    password = (settings.home / "secrets" / f"trino-{user}").read_text()
+    change = {"trino_username": user, "trino_password": SecretStr(password)}
+    return settings.model_copy(update=change)
+
+
+def test_views_are_applied_and_a_second_time_unchanged(stack_settings: StackSettings) -> None:
+    apply(stack_settings("orchestration"))
+    done = apply(stack_settings("orchestration"))
+    assert {one.view: one.outcome for one in done if one.outcome is not Outcome.FOREIGN} == (
+        dict.fromkeys(view_names(), Outcome.UNCHANGED)
+    )
+
+
+@pytest.mark.parametrize("relation", ["gold.bars_1m", "gold.bars_1m_rt", *view_names()])
+def test_an_analyst_reads_gold_and_the_merged_views(analyst: TrinoEngine, relation: str) -> None:
+    assert analyst.query(f"SELECT count(*) AS n FROM {relation}").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "relation",
+    sorted(n for n in schemas.contracts() if n.partition(".")[0] in ("bronze", "silver", "ops")),
+)
+def test_an_analyst_is_refused_what_is_not_for_analysts(
+    analyst: TrinoEngine, relation: str
+) -> None:
+    with pytest.raises(AccessDeniedError, match=f"Cannot select from table lake.{relation}"):
+        analyst.query(f"SELECT * FROM {relation}")
+
+
+def test_an_analyst_does_not_see_that_it_exists(analyst: TrinoEngine) -> None:
+    assert {name.partition(".")[0] for name in analyst.relations()} == {"gold", "serving"}
+    for catalogue in ("information_schema.columns", "information_schema.tables"):
+        seen = analyst.query(f"SELECT DISTINCT table_schema FROM {catalogue}").column(0)
+        assert set(seen.to_pylist()) <= {"gold", "serving", "information_schema"}
+    listed = analyst.query("SELECT DISTINCT table_schem FROM system.jdbc.tables").column(0)
+    assert not {"bronze", "silver", "ops"} & set(listed.to_pylist())
+    with pytest.raises(AccessDeniedError):
+        analyst.query('SELECT * FROM gold."bars_1m$files"')
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE gold.mine (a integer)",
+        "CREATE SCHEMA lake.mine",
+        "CREATE OR REPLACE VIEW serving.mine AS SELECT 1 AS a",
+        "INSERT INTO gold.bars_1m SELECT * FROM gold.bars_1m",
+        "DELETE FROM gold.bars_1m",
+        "DROP VIEW serving.bars_1m",
+        "ALTER TABLE gold.bars_1m EXECUTE expire_snapshots(retention_threshold => '8d')",
+        "ALTER TABLE gold.bars_1m EXECUTE remove_orphan_files(retention_threshold => '8d')",
+        "EXECUTE IMMEDIATE 'ALTER TABLE gold.bars_1m EXECUTE optimize'",
+        "ANALYZE gold.bars_1m",
+        "CALL lake.system.rollback_to_snapshot('gold', 'bars_1m', 1)",
+        "SELECT * FROM TABLE(lake.system.table_changes('silver', 'trades', 1, 2))",
+        "GRANT SELECT ON gold.bars_1m TO USER analyst",
+        "SET SESSION query_max_memory = '100GB'",
+        "SET SESSION AUTHORIZATION orchestration",
+        "SELECT * FROM system.runtime.nodes",
+    ],
+)
+def test_an_analyst_changes_nothing(analyst: TrinoEngine, statement: str) -> None:
+    with pytest.raises(AccessDeniedError, match=r"Access Denied|may not run"):
+        analyst.query(statement)
+
+
+def test_an_unknown_table_is_no_secret(analyst: TrinoEngine) -> None:
+    with pytest.raises(UnknownTableError, match="nope"):
+        analyst.query("SELECT * FROM gold.nope")
+
+
+def test_a_wrong_password_is_refused(analyst_settings: Settings) -> None:
+    wrong = analyst_settings.model_copy(update={"trino_password": SecretStr("a guess")})
+    with pytest.raises(AccessDeniedError, match="refuses user analyst"):
+        TrinoEngine(wrong).query("SELECT 1")
+
+
+def test_nobody_asks_without_a_password_or_as_another(analyst_settings: Settings) -> None:
+    nobody = analyst_settings.model_copy(update={"trino_password": None})
+    status, _ = ask(nobody, "POST", "/v1/statement", "SELECT 1", **{"X-Trino-User": "analyst"})
+    assert status == 401
+    # The query is taken, and refused before it runs.
+    status, said = ask(
+        analyst_settings, "POST", "/v1/statement", "SELECT 1", **{"X-Trino-User": "orchestration"}
+    )
+    while status == 200 and "nextUri" in (answer := json.loads(said)):
+        status, said = ask(analyst_settings, "GET", urlsplit(answer["nextUri"]).path)
+    assert b"cannot impersonate user orchestration" in said
+
+
+def test_plain_http_is_not_answered(analyst_settings: Settings) -> None:
+    address = urlsplit(str(analyst_settings.trino))
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://{address.netloc}/v1/info", timeout=SECONDS)
+
+
+def test_only_the_monitor_reads_metrics_and_nothing_else(analyst_settings: Settings) -> None:
+    monitor = as_user(analyst_settings, "monitor")
+    status, body = ask(monitor, "GET", "/metrics")
+    assert status == 200
+    assert b"trino_execution_name_QueryManager" in body
+    assert ask(analyst_settings, "GET", "/metrics")[0] == 403
+    with pytest.raises(AccessDeniedError, match="Cannot execute query"):
+        TrinoEngine(monitor).query("SELECT 1")
+
+
+def test_serving_reads_the_audit_trail_and_writes_nothing(stack_settings: StackSettings) -> None:
+    engine = TrinoEngine(stack_settings("serving"))
+    assert engine.query("SELECT count(*) FROM ops.runs").num_rows == 1
+    assert engine.query("SELECT count(*) FROM silver.trades").num_rows == 1
+    for statement in ("SELECT * FROM bronze.market_trades", "DELETE FROM ops.runs"):
+        with pytest.raises(AccessDeniedError):
+            engine.query(statement)
+
+
+def test_each_query_runs_in_its_users_group(
+    analyst: TrinoEngine, analyst_settings: Settings, stack_settings: StackSettings
+) -> None:
+    mine = "SELECT DISTINCT resource_group_id FROM system.runtime.queries WHERE state = 'RUNNING'"
+    for engine, group in (
+        (analyst, ["lake", "analysts", "analyst"]),
+        (TrinoEngine(as_user(analyst_settings, "dashboard")), ["lake", "dashboards"]),
+        (TrinoEngine(stack_settings("serving")), ["lake", "serving"]),
+    ):
+        assert engine.query(mine).column(0).to_pylist() == [group]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The tables behind the views, in an embedded lake, as they were at one moment."""
+
+    original: Catalog
+    duckdb: SqlEngine
+    snapshots: dict[str, int | None]
+
+    def moved(self) -> list[str]:
+        return [name for name, at in self.snapshots.items() if snapshot(self.original, name) != at]
+
+
+def snapshot(catalog: Catalog, table: str) -> int | None:
+    current = catalog.load_table(table).current_snapshot()
+    return current.snapshot_id if current else None
+
+
+@pytest.fixture(scope="session")
+def copy(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    there = load_catalog(stack_settings("serving"))
+    here = load_catalog(Settings(home=tmp_path_factory.mktemp("copy")))
+    tables.apply(here, [schemas.contract(name) for name in VIEW_SOURCES])
+    snapshots = {name: snapshot(there, name) for name in VIEW_SOURCES}
+    for name, at in snapshots.items():
+        if at is not None:
+            rows = there.load_table(name).scan(snapshot_id=at).to_arrow()
+            here.load_table(name).append(rows)
+    return Copy(there, SqlEngine(here), snapshots)
+
+
+def assert_same_answers(copy: Copy, trino: TrinoEngine, query: str) -> None:
+    """Hold the engines' answers against each other, while the lake is at rest."""
+    answer = trino.query(query)
+    assert not copy.moved(), f"{copy.moved()} changed meanwhile: this needs a lake at rest"
+    expected = copy.duckdb.query(query)
+    assert answer.column_names == expected.column_names
+    # Not the tables themselves: text has two layouts in Arrow.
+    assert answer.to_pylist() == expected.to_pylist()
+
+
+@pytest.mark.parametrize("view", view_names())
+def test_trinos_views_return_what_duckdbs_do(copy: Copy, analyst: TrinoEngine, view: str) -> None:
+    rest_of_key = {
+        "serving.trades": "event_time, trade_id",
+        "serving.market_daily": "business_date",
+    }.get(view, "window_start")
+    query = f"SELECT * FROM {view} ORDER BY venue, symbol, {rest_of_key}"
+    assert_same_answers(copy, analyst, query)
+
+
+QUERIES = re.findall(r"```sql\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readme_has_queries() -> None:
+    assert len(QUERIES) >= 5
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_readmes_queries_answer_alike_on_both_engines(
+    copy: Copy, analyst: TrinoEngine, query: str
+) -> None:
+    assert_same_answers(copy, analyst, query)
