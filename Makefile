@@ -27,10 +27,10 @@ SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.sum infra/alertman
 	requirements/mlflow.txt lakehouse/distributions/catalogue.py
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 
-.PHONY: help setup setup-stack demo test unit lint chaos bench dashboards lock clean
+.PHONY: help setup setup-stack demo test unit lint chaos bench dashboards compose-check lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(ENVIRONMENT) $(JARS) ## Make .venv and fetch the JVM artifacts (once; then instant)
 	@:
@@ -61,6 +61,9 @@ bench: setup ## Measure against peers, one script after the other
 
 dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
 	@$(BIN)/python -m infra.grafana.build
+
+compose-check: $(ENVIRONMENT) ## Bring the stack up in containers, run the loop on it, take it down
+	@$(BIN)/python -m infra.compose.check $(COMPOSE_CHECK)
 
 lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt

@@ -51,6 +51,10 @@ class Component:
     """For a clean stop."""
     memory_mib: int = 0
     """What it may take; the sum is the budget of the profile."""
+    certificates: tuple[str, ...] = ()
+    """Whose certificates it needs: in a container, which can make none, they must be there."""
+    secrets: tuple[str, ...] = ()
+    """Names of the secrets that it needs, the roles' own aside; likewise."""
 
 
 def bring_up(

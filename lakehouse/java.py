@@ -35,6 +35,10 @@ NEWER_HINT = (
     "macOS: `brew install openjdk@25`), or point JAVA_HOME at one"
 )
 
+# Of this installation's trust stores. It guards against damage, not against readers: what they
+# hold is public.
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105
+
 
 class JavaError(LakehouseError):
     """No Java on this machine is new enough."""

@@ -4,6 +4,7 @@ On the real stack each role (see `Role`) has addresses and credentials of its ow
 home, ``roles/<role>.env``, with the same names as the environment variables, which win over it.
 """
 
+import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from lakehouse.processes import LOOPBACK, Supervisor
 
 Role = Literal["operator", "ingest", "batch", "speed", "serving", "orchestration"]
 """Who a process is for the servers of the stack; each may do what its work needs and no more."""
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose networks are its walls
 
 
 class NotRunningError(LakehouseError):
@@ -88,8 +91,12 @@ class Settings(BaseSettings):
         default=None, description="Secret that a Spark cluster's processes know one another by."
     )
     spark_driver_memory: str = Field(default="2g", description="Heap of a Spark driver.")
-    spark_driver_host: str = Field(
-        default=LOOPBACK, description="Name or address at which executors reach a driver."
+    spark_driver_host: str | None = Field(
+        default=None,
+        description=(
+            "Name or address at which executors reach a driver; unset means 127.0.0.1, or the "
+            "container's own name."
+        ),
     )
     spark_executor_memory: str = Field(
         default="512m", description="Heap of each executor on a cluster."
@@ -143,6 +150,12 @@ class Settings(BaseSettings):
                 "or set LAKEHOUSE_KAFKA_BOOTSTRAP"
             )
         return f"{LOOPBACK}:{broker.port}"
+
+    @property
+    def driver_host(self) -> str:
+        """Name or address at which executors reach a driver of this process."""
+        own = socket.gethostname() if self.network == "services" else LOOPBACK
+        return self.spark_driver_host or own
 
     @property
     def catalog_address(self) -> str:

@@ -13,11 +13,9 @@ from lakehouse.catalog import CATALOG_NAME, SQLITE_BUSY_TIMEOUT_SECONDS, load_ca
 from lakehouse.errors import LakehouseError
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
-from lakehouse.java import find_java
-from lakehouse.settings import Settings
+from lakehouse.java import TRUSTSTORE_PASSWORD, find_java
+from lakehouse.settings import EVERYWHERE, Settings
 
-# It guards against damage, not against readers: what the store holds is public.
-TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105
 CATALOG_KEY = f"spark.sql.catalog.{CATALOG_NAME}"
 # A shuffle of an hour's trades is megabytes: one task per core and a spare beats Spark's 200.
 SHUFFLE_PARTITIONS = 4
@@ -177,10 +175,12 @@ def _credentials(settings: Settings) -> dict[str, str]:
 def _compute_properties(settings: Settings) -> dict[str, str]:
     sets = ("spark", "spark-stack") if settings.on_stack else ("spark",)
     jars = os.pathsep.join(str(jar) for name in sets for jar in cached_jars(settings, name))
+    host = settings.driver_host
     properties = {
         "spark.driver.extraClassPath": jars,
-        "spark.driver.host": settings.spark_driver_host,
-        "spark.driver.bindAddress": settings.spark_driver_host,
+        "spark.driver.host": host,
+        # A container has an address in each of its networks; workers may take any of them.
+        "spark.driver.bindAddress": EVERYWHERE if settings.network == "services" else host,
     }
     if settings.spark_master.startswith("local"):
         return properties
@@ -220,7 +220,7 @@ def _refuse_another_lake(configuration: dict[str, str]) -> None:
 
 def _prepare_process(settings: Settings, app_name: str) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
-    os.environ["SPARK_LOCAL_IP"] = settings.spark_driver_host
+    os.environ["SPARK_LOCAL_IP"] = settings.driver_host
     os.environ["SPARK_LOCAL_DIRS"] = str(settings.home / "spark" / "local")
     if settings.spark_secret:
         file = settings.home / "spark" / f"{app_name}.properties"

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lakehouse.files import write_secretly
+from lakehouse.java import TRUSTSTORE_PASSWORD
 from lakehouse.processes import LOOPBACK
-from lakehouse.spark import TRUSTSTORE_PASSWORD
 
 AUTHORITY_DAYS = 3650
 # The longest that browsers accept; each start renews what is about to end.

@@ -11,12 +11,19 @@ from lakehouse.components import READY, Component, ComponentError
 from lakehouse.settings import Settings
 
 POLL_SECONDS = 0.2
+# How often a component that is ready is asked again. Whoever wants to know reads the mark: to
+# start another Python for every question would take a core from the twelve containers of a laptop.
+WATCH_SECONDS = 5.0
+# Two missed answers and a slow one.
+STALE_SECONDS = 20.0
+# What this process takes of a container's memory, beside its component.
+WATCHER_MIB = 64
 
 
 def run(component: Component, settings: Settings) -> int:
     """Start a component, provision it once it is healthy, and stay until it ends.
 
-    A request to stop is passed on to it.
+    A request to stop is passed on to it. While it is ready, its mark is kept fresh.
 
     Returns:
         Its exit code.
@@ -47,14 +54,27 @@ def run(component: Component, settings: Settings) -> int:
         if server.poll() is None:
             component.provision()
             mark.touch()
-        return server.wait()
+        return _watch(server, component, mark)
+
+
+def _watch(server: "subprocess.Popen[bytes]", component: Component, mark: Path) -> int:
+    while True:
+        try:
+            return server.wait(WATCH_SECONDS)
+        except subprocess.TimeoutExpired:
+            if component.health() == READY:
+                mark.touch()
 
 
 def is_ready(component: Component, settings: Settings) -> bool:
-    """Whether a component that runs in this container has been provisioned and answers now."""
-    return ready_mark(settings, component).exists() and component.health() == READY
+    """Whether a component that runs in this container was ready for work a moment ago."""
+    mark = ready_mark(settings, component)
+    return mark.exists() and time.time() - mark.stat().st_mtime < STALE_SECONDS
 
 
 def ready_mark(settings: Settings, component: Component) -> Path:
-    """Return the file that says that a component has been provisioned since its start."""
+    """Return the file that was touched when a component was last known to be ready.
+
+    It is there only once the component has been provisioned, and read by ``infra/images/healthy``.
+    """
     return settings.home / "run" / f"{component.name}.ready"

@@ -11,7 +11,7 @@ from joserfc.jwk import RSAKey
 
 from lakehouse.files import write_secretly
 from lakehouse.processes import LOOPBACK, Supervisor
-from lakehouse.settings import Role, Settings, roles_folder
+from lakehouse.settings import EVERYWHERE, Role, Settings, roles_folder
 from lakehouse.stack.certificates import Authority, Certificate
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -44,7 +44,6 @@ PORTS = {
 }
 # What follows a component's name where it has several ports.
 USES = ("-internal", "-controller", "-management", "-web", "-metrics")
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose networks are its walls
 # Whoever may ask the registry, and as what; see infra/apicurio/application.properties.
 REGISTRY_ROLES: Mapping[Role, str] = {
     "operator": "sr-admin",

@@ -61,6 +61,8 @@ def component(installation: Installation) -> Component:
         provides="topics, users and their rights",
         deadline_seconds=START_DEADLINE_SECONDS,
         memory_mib=900,
+        certificates=(NAME, "operator"),
+        secrets=tuple(f"{NAME}-{role}" for role in ROLES),
     )
 
 

@@ -43,6 +43,8 @@ def component(installation: Installation) -> Component:
         provision=partial(_provision, installation),
         provides="buckets, users and policies",
         memory_mib=700,
+        certificates=(NAME,),
+        secrets=tuple(f"{NAME}-{user}" for user in (ROOT_USER, "encryption", MLFLOW_USER, *ROLES)),
     )
 
 

@@ -24,6 +24,8 @@ def component(installation: Installation) -> Component:
         # The first start makes some forty tables.
         deadline_seconds=180,
         memory_mib=700,
+        certificates=(NAME,),
+        secrets=(f"{postgresql.NAME}-{NAME}", f"{minio.NAME}-{minio.MLFLOW_USER}"),
     )
 
 

@@ -40,6 +40,8 @@ def component(installation: Installation) -> Component:
         provision=partial(_provision, installation),
         provides="databases and their users",
         memory_mib=400,
+        certificates=(NAME,),
+        secrets=tuple(f"{NAME}-{user}" for user in (SUPERUSER, MONITOR, *STORES)),
     )
 
 

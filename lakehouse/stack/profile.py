@@ -7,8 +7,8 @@ from lakehouse import embedded
 from lakehouse.components import Component
 from lakehouse.distributions import distribution
 from lakehouse.errors import LakehouseError
+from lakehouse.java import TRUSTSTORE_PASSWORD
 from lakehouse.settings import Settings, get_settings
-from lakehouse.spark import TRUSTSTORE_PASSWORD
 from lakehouse.stack import kafka, minio, mlflow, postgresql, prometheus, registry, spark, trino
 from lakehouse.stack.installation import REGION, WAREHOUSE, Installation
 
@@ -37,9 +37,16 @@ def install(settings: Settings) -> Settings:
             f"{settings.home} holds an embedded lake: give the stack a home of its own, such as "
             "LAKEHOUSE_HOME=.lakehouse-stack"
         )
-    Installation(settings).write_roles()
+    installation = Installation(settings)
+    installation.write_roles()
     get_settings.cache_clear()
-    return get_settings("operator")
+    operator = get_settings("operator")
+    for component in components(operator, {}):
+        for name in component.certificates:
+            installation.certificate(name)
+        for name in component.secrets:
+            installation.secret(name)
+    return operator
 
 
 def components(settings: Settings, environ: Mapping[str, str]) -> list[Component]:
@@ -66,8 +73,17 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
 
 
 def _trino(installation: Installation) -> Component:
+    own = (*(f"{trino.NAME}-{user}" for user in TRINO_USERS), f"{trino.NAME}-internal")
+    theirs = (f"{postgresql.NAME}-{postgresql.CATALOG}", f"{minio.NAME}-serving")
+    # The catalog's own tables are made by whoever makes the lake's.
+    return trino.component(
+        partial(_trino_inputs, installation), after=("tables",), secrets=(*own, *theirs)
+    )
+
+
+def _trino_inputs(installation: Installation) -> trino.TrinoInputs:
     catalog = f"{installation.address(postgresql.NAME)}/{postgresql.CATALOG}"
-    inputs = trino.TrinoInputs(
+    return trino.TrinoInputs(
         home=installation.home,
         distribution=distribution(installation.settings, trino.NAME),
         port=installation.port(trino.NAME),
@@ -91,8 +107,6 @@ def _trino(installation: Installation) -> Component:
         host=installation.host(trino.NAME),
         listen_host=installation.listen_host,
     )
-    # The catalog's own tables are made by whoever makes the lake's.
-    return trino.component(inputs, after=("tables",))
 
 
 def _views(installation: Installation) -> Component:

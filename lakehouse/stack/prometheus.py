@@ -15,6 +15,7 @@ ALERTMANAGER = "alertmanager"
 PROBE_SECONDS = 1.0
 # Two weeks of a laptop's history; a team that wants years sends them on.
 RETENTION = "15d"
+PROMETHEUS_SECRETS = (f"{minio.NAME}-{minio.ROOT_USER}", f"{trino.NAME}-monitor")
 TARGETS = {
     "lander": ("land-metrics",),
     "speed": ("speed-metrics",),
@@ -39,10 +40,11 @@ def components(installation: Installation) -> list[Component]:
             launch=partial(launch, installation),
             health=answers(partial(_answers, installation, name)),
             memory_mib=memory_mib,
+            secrets=secrets,
         )
-        for name, after, launch, memory_mib in (
-            (ALERTMANAGER, (), _alertmanager, 100),
-            (NAME, (ALERTMANAGER,), _prometheus, 300),
+        for name, after, launch, memory_mib, secrets in (
+            (ALERTMANAGER, (), _alertmanager, 100, ()),
+            (NAME, (ALERTMANAGER,), _prometheus, 300, PROMETHEUS_SECRETS),
         )
     ]
 

@@ -38,6 +38,8 @@ def component(installation: Installation) -> Component:
         provides=f"{COMPATIBILITY} compatibility a rule of the registry",
         deadline_seconds=120,
         memory_mib=550,
+        certificates=(NAME,),
+        secrets=(f"postgresql-{NAME}",),
     )
 
 

@@ -28,6 +28,7 @@ def components(installation: Installation) -> list[Component]:
         launch=partial(_master, installation),
         health=answers(partial(_answers, installation, MASTER)),
         memory_mib=300,
+        secrets=("spark",),
     )
     workers = [
         Component(
@@ -37,6 +38,7 @@ def components(installation: Installation) -> list[Component]:
             health=answers(partial(_answers, installation, name)),
             # The daemon, an executor of the speed layer and one of a batch run.
             memory_mib=300 + 2 * 800,
+            secrets=("spark",),
         )
         for name in WORKERS
     ]

@@ -4,9 +4,8 @@ import hashlib
 import json
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
@@ -66,20 +65,28 @@ class TrinoInputs:
     heap: str = "2G"
 
 
-def component(inputs: TrinoInputs, *, after: tuple[str, ...] = ()) -> Component:
+def component(
+    inputs: Callable[[], TrinoInputs],
+    *,
+    after: tuple[str, ...] = (),
+    secrets: tuple[str, ...] = (),
+) -> Component:
     """Return Trino as a component of an installation.
 
     Args:
-        inputs: What is this installation's own.
+        inputs: Says what is this installation's own; asked when Trino starts here or is looked at.
         after: The catalog and the object store, where they are components too.
+        secrets: Names of the secrets that it says.
     """
     return Component(
         NAME,
         after=after,
-        launch=partial(launch, inputs),
-        health=partial(health, inputs),
+        launch=lambda: launch(inputs()),
+        health=lambda: health(inputs()),
         deadline_seconds=DEADLINE_SECONDS,
         memory_mib=2600,
+        certificates=(NAME,),
+        secrets=secrets,
     )
 
 

@@ -191,7 +191,7 @@ def test_what_does_not_listen_is_not_answering(inputs: TrinoInputs, tmp_path: Pa
 
 
 def test_the_component_comes_after_what_it_reads(inputs: TrinoInputs) -> None:
-    component = trino.component(inputs, after=("postgresql", "minio"))
+    component = trino.component(lambda: inputs, after=("postgresql", "minio"))
     assert component.name == "trino"
     assert component.after == ("postgresql", "minio")
     assert component.deadline_seconds == 180

@@ -1,0 +1,253 @@
+"""Bring the stack up in containers, run the loop on it, ask the oracle, and say what was seen.
+
+    make compose-check        or: python -m infra.compose.check --help
+
+It needs a container engine, and takes the machine's compose command or the one that
+`lakehouse artifacts fetch --profile compose` builds. It is a project of its own, whose volumes are
+deleted in the end; a stack of yours that runs beside it keeps its data, and its ports: then give
+the check others (PUBLISH_TRINO=18443).
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from demo.judge import QUESTIONS
+from demo.oracle import compare, in_order
+from demo.recorded import events_from_sample
+from lakehouse.distributions import distribution
+from lakehouse.errors import LakehouseError
+from lakehouse.infra import CHECKOUT
+from lakehouse.settings import get_settings
+
+PROJECT = "lakehouse-check"
+SAMPLE = CHECKOUT / "demo" / "data"
+# Where an image has it.
+SAMPLE_INSIDE = "/opt/lakehouse/app/demo/data"
+# The oracle is not told where in the log each trade came to stand: the log is not to be had from
+# outside. `lakehouse demo` compares these too.
+POSITIONS = frozenset(
+    {"last_offset", "log_partition", "trade_position", "correction_position", "cancel_position"}
+)
+# Two cores that start a dozen servers, half of them JVMs.
+HEALTHY_SECONDS = 900
+LANDED_SECONDS = 300
+LOOK_SECONDS = 3.0
+# An idle lander says every five seconds how far it is; batch wants to know that it has passed.
+SETTLED_SECONDS = 10.0
+
+
+class CheckFailedError(LakehouseError):
+    """The stack did not come up, or its loop did not do what it must."""
+
+
+@dataclass
+class Record:
+    """What was seen, as it is told in the end."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, line: str = "") -> None:
+        """Keep a line, and print it."""
+        self.lines.append(line)
+        typer.echo(line)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Say how long something took."""
+        began = time.monotonic()
+        yield
+        self.say(f"{what}: {time.monotonic() - began:.0f} s")
+
+
+class Engine:
+    """The compose command on this project, and the engine's own."""
+
+    def __init__(self, profiles: Sequence[str]) -> None:
+        words = [word for profile in profiles for word in ("--profile", profile)]
+        self._compose = [*_compose_command(), "--project-name", PROJECT, *words]
+
+    def compose(self, *words: str, seconds: float | None = None) -> str:
+        """Run a compose command; return what it prints.
+
+        Raises:
+            CheckFailedError: It failed; what it said is on the screen.
+        """
+        return _answer([*self._compose, *words], seconds)
+
+    def run(self, service: str, *words: str) -> str:
+        """Run one of the services that are run by hand."""
+        return self.compose("run", "--rm", "--no-TTY", service, *words)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Ask Trino, as a program of the serving layer does."""
+        rows: list[dict[str, Any]] = json.loads(self.run("sql", sql, "--json"))
+        return rows
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Return the project's containers, with state and health."""
+        told = self.compose("ps", "--all", "--format", "json")
+        return [json.loads(line) for line in told.splitlines()]
+
+
+def check(
+    build: Annotated[bool, typer.Option(help="Build the images first.")] = True,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave all of it running.")] = False,
+    profile: Annotated[list[str] | None, typer.Option(help="What to bring up.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Services whose image cannot be had here.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="Write what was seen here too.")] = None,
+) -> None:
+    """Bring the stack up, run the loop on it, compare with the oracle, take it down.
+
+    Exits with 1 when a service is not healthy, a command fails, or a value differs.
+
+    Example: python -m infra.compose.check --profile core --profile ml
+    """
+    seen = Record()
+    engine = Engine(profile or ["core"])
+    seen.say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_versions()}")
+    engine.compose("config", "--quiet")
+    if build:
+        with seen.timed("images built"):
+            engine.compose("build")
+    try:
+        wanted = sorted(set(engine.compose("config", "--services").split()) - set(without or []))
+        with seen.timed(f"{len(wanted)} services up, each healthy or done"):
+            _up(engine, wanted)
+        _run_the_loop(engine, seen)
+        _tell_of_services(engine, seen)
+        _start_again(engine, seen, wanted)
+        _compare(engine, seen)
+    except BaseException:
+        typer.echo(engine.compose("logs", "--tail", "40"), err=True)
+        raise
+    finally:
+        if record:
+            record.write_text("\n".join([*seen.lines, ""]))
+        if not keep:
+            with seen.timed("taken down"):
+                engine.compose("down", "--volumes", "--remove-orphans", "--timeout", "40")
+
+
+def _up(engine: Engine, services: Sequence[str]) -> None:
+    engine.compose(
+        *("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(HEALTHY_SECONDS)),
+        *services,
+    )
+
+
+def _run_the_loop(engine: Engine, seen: Record) -> None:
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    files = sorted(file.name for file in SAMPLE.glob("*.gz"))
+    recorded = len(list(events_from_sample(SAMPLE / name for name in files)))
+    with seen.timed(f"{recorded:,} recorded trades replayed"):
+        engine.run("produce", "replay", *(f"{SAMPLE_INSIDE}/{name}" for name in files))
+    with seen.timed("all of them in serving.trades"):
+        _wait_for(engine, recorded)
+    seen.say(f"by status, before batch: {_by_status(engine)}")
+    time.sleep(SETTLED_SECONDS)
+    interval = ("--start", start.isoformat(), "--end", _a_moment_ago().isoformat())
+    with seen.timed("batch"):
+        seen.say(engine.run("batch", *interval).strip())
+    with seen.timed("reconcile"):
+        seen.say(engine.run("reconcile", *interval).strip())
+    seen.say(f"by status, after batch: {_by_status(engine)}")
+
+
+def _a_moment_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS / 2)
+
+
+def _wait_for(engine: Engine, recorded: int) -> None:
+    deadline = time.monotonic() + LANDED_SECONDS
+    while (found := engine.query("SELECT count(*) AS n FROM serving.trades")[0]["n"]) != recorded:
+        if time.monotonic() > deadline:
+            raise CheckFailedError(f"serving.trades has {found} of {recorded} trades")
+        time.sleep(LOOK_SECONDS)
+
+
+def _by_status(engine: Engine) -> str:
+    rows = engine.query(
+        "SELECT status, count(*) AS bars, sum(trade_count) AS trades "
+        "FROM serving.bars_1m GROUP BY status ORDER BY status"
+    )
+    return "; ".join(f"{row['status']} {row['bars']} bars, {row['trades']} trades" for row in rows)
+
+
+def _tell_of_services(engine: Engine, seen: Record) -> None:
+    memory = _memory()
+    seen.say()
+    seen.say("| service | image | state | health | memory, of its limit |")
+    seen.say("|---|---|---|---|---|")
+    for container in sorted(engine.containers(), key=lambda found: str(found["Service"])):
+        service, state = container["Service"], container["State"]
+        if state == "exited":
+            state = f"ended with {container['ExitCode']}"
+        health = container["Health"] or "-"
+        used = memory.get(container["Name"], "-")
+        seen.say(f"| {service} | {container['Image']} | {state} | {health} | {used} |")
+        if container["State"] == "exited" and container["ExitCode"] != 0:
+            raise CheckFailedError(f"{service} {state}")
+        if health not in ("healthy", "-"):
+            raise CheckFailedError(f"{service} is {health}")
+    seen.say()
+
+
+def _start_again(engine: Engine, seen: Record, services: Sequence[str]) -> None:
+    """Take all containers away and bring them back: what must last is in volumes."""
+    with seen.timed("containers removed, volumes kept"):
+        engine.compose("down", "--timeout", "40")
+    with seen.timed("up again"):
+        _up(engine, services)
+
+
+def _compare(engine: Engine, seen: Record) -> None:
+    events = in_order(events_from_sample(sorted(SAMPLE.glob("*.gz"))))
+    for view, (expect, key) in QUESTIONS.items():
+        rows = engine.query(f"SELECT * FROM {view}")
+        verdict = compare(expect(events), rows, key=key, ignore=POSITIONS)
+        seen.say(f"{view}: {verdict}")
+        if not verdict.equal:
+            raise CheckFailedError(f"{view} is not what the oracle says")
+
+
+def _memory() -> dict[str, str]:
+    told = _answer(["docker", "stats", "--no-stream", "--format", "{{.Name}}\t{{.MemUsage}}"])
+    return dict(line.split("\t") for line in told.splitlines())
+
+
+def _versions() -> str:
+    engine = _answer(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
+    compose = _answer([*_compose_command(), "version", "--short"]).strip()
+    return f"engine {engine}, compose {compose}"
+
+
+def _compose_command() -> list[str]:
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if plugin.returncode == 0:
+        return ["docker", "compose"]
+    return [str(distribution(get_settings(), "compose") / "bin" / "docker-compose")]
+
+
+def _answer(argv: Sequence[str], seconds: float | None = None) -> str:
+    done = subprocess.run(
+        argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds
+    )
+    if done.returncode != 0:
+        words = " ".join(argv)
+        raise CheckFailedError(f"`{words}` failed with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    typer.run(check)
