@@ -37,7 +37,7 @@ def components(installation: Installation) -> list[Component]:
             launch=partial(_worker, installation, name),
             health=answers(partial(_answers, installation, name)),
             # The daemon, an executor of the speed layer and one of a batch run.
-            memory_mib=300 + 2 * 800,
+            memory_mib=300 + 2 * 700,
             secrets=("spark",),
         )
         for name in WORKERS

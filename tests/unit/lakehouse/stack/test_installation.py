@@ -9,7 +9,7 @@ from cryptography import x509
 from joserfc import jwt
 
 from lakehouse.settings import Settings, roles_folder
-from lakehouse.stack import certificates
+from lakehouse.stack import certificates, profile
 from lakehouse.stack.certificates import Authority
 from lakehouse.stack.installation import PORTS, ROLES, Installation, service_of
 
@@ -112,3 +112,13 @@ def test_what_is_about_to_end_is_renewed(tmp_path: Path, monkeypatch: pytest.Mon
 def serial(authority: Authority) -> int:
     pem = authority.certificate("trino").certificate.read_bytes()
     return x509.load_pem_x509_certificate(pem).serial_number
+
+
+def test_the_whole_stack_has_a_budget_of_twelve_gib(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "distribution", lambda *_: settings.cache)
+    known = profile.components(settings, {})
+    servers = [component for component in known if component.launch is not None]
+    assert all(server.memory_mib for server in servers)
+    assert sum(server.memory_mib for server in servers) <= 12 * 1024
