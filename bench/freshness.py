@@ -1,16 +1,19 @@
 """Freshness from produced to visible in the merged view, with lander and speed both at work.
 
-Usage: python bench/freshness.py [--rate 5000] [--warm-up 240] [--seconds 60] [--json out.json]
+Usage: python bench/freshness.py [--profile stack] [--rate 5000] [--symbols 20] [--warm-up 240]
+                                 [--seconds 60] [--json out.json]
 
-On a home of its own: a broker, the lander and the speed layer as `lakehouse up` starts them, a
-synthetic load (with duplicate and out-of-order events, corrections and cancels; no events of other
-hours), and a probe that asks the merged view over and over. Beside the percentiles stands what
-each process cost.
+On a home of its own: everything that `lakehouse up` starts in that profile, a synthetic load (with
+duplicate and out-of-order events, corrections and cancels; no events of other hours), and a probe
+that asks the merged view over and over: DuckDB's on the embedded profile, Trino's on the stack.
+Beside the percentiles stand the start's length, how long the view took to answer, and what each
+process cost.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,12 +22,11 @@ from pathlib import Path
 
 import psutil
 
-from demo.freshness import FreshnessProbe, merged_positions, polling
-from lakehouse.catalog import load_catalog
+from demo.freshness import FreshnessProbe, Positions, merged_positions, polling
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
-from lakehouse.settings import Settings
-from serving.engine import SqlEngine
+from lakehouse.settings import Role, Settings, roles_folder
+from serving.engines import sql_engine
 
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
@@ -45,9 +47,10 @@ def cpu_seconds(home: Path) -> dict[str, float]:
     return used
 
 
-def load(rate: int, seconds: float, environ: dict[str, str]) -> None:
+def load(options: argparse.Namespace, seconds: float, environ: dict[str, str]) -> None:
     """Produce for some time."""
-    limits = ["--rate", str(rate), "--seconds", str(seconds), "--symbols", "20", "--seed", "7"]
+    limits = ["--rate", str(options.rate), "--symbols", str(options.symbols), "--seed", "7"]
+    limits += ["--seconds", str(seconds)]
     subprocess.run(
         [LAKEHOUSE, "synth", *limits, *FAULTS, *AMENDMENTS, "--json"],
         env=environ,
@@ -56,36 +59,76 @@ def load(rate: int, seconds: float, environ: dict[str, str]) -> None:
     )
 
 
-def measure(home: Path, rate: int, warm_up: float, seconds: float) -> dict[str, object]:
+def settings_of(home: Path, role: Role) -> Settings:
+    """Return a role's settings; they are the same for all roles on the embedded profile."""
+    return Settings(home=home, _env_file=roles_folder(home) / f"{role}.env")  # type: ignore[call-arg]
+
+
+class Timed:
+    """A question to the merged view, and how long each answer took."""
+
+    def __init__(self, home: Path) -> None:
+        self._ask = merged_positions(sql_engine(settings_of(home, "serving")))
+        self.seconds: list[float] = []
+
+    def __call__(self) -> Positions:
+        """Ask."""
+        began = time.monotonic()
+        found = self._ask()
+        self.seconds.append(time.monotonic() - began)
+        return found
+
+    def percentiles(self) -> dict[str, float]:
+        """Return p50, p95 and p99 in seconds."""
+        cuts = statistics.quantiles(self.seconds, n=100, method="inclusive")
+        return {f"p{share}": round(cuts[share - 1], 3) for share in (50, 95, 99)}
+
+
+def memory_bytes(environ: dict[str, str]) -> dict[str, int]:
+    """Return what each process takes, as `lakehouse status` tells it."""
+    done = subprocess.run(
+        [LAKEHOUSE, "status", "--json"], env=environ, check=True, stdout=subprocess.PIPE
+    )
+    return {one["name"]: one["memory_bytes"] for one in json.loads(done.stdout)}
+
+
+def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
     """Run the platform on ``home`` under load and return what was seen."""
     environ = os.environ | {"LAKEHOUSE_HOME": str(home)}
-    subprocess.run([LAKEHOUSE, "up"], env=environ, check=True)
+    began = time.monotonic()
+    subprocess.run([LAKEHOUSE, "up", "--profile", options.profile], env=environ, check=True)
+    start_seconds = time.monotonic() - began
     try:
-        settings = Settings(home=home)
-        load(rate, warm_up, environ)
-        visible = merged_positions(SqlEngine(load_catalog(settings)))
-        probe = FreshnessProbe(
-            client_settings(settings), TRADES_TOPIC, visible, sample_every=SAMPLE_EVERY
-        )
+        load(options, options.warm_up, environ)
+        visible = Timed(home)
+        client = client_settings(settings_of(home, "ingest"))
+        probe = FreshnessProbe(client, TRADES_TOPIC, visible, sample_every=SAMPLE_EVERY)
         before, began = cpu_seconds(home), time.monotonic()
         with probe, polling(probe) as failure:
-            load(rate, seconds, environ)
+            load(options, options.seconds, environ)
             took = time.monotonic() - began
             after = cpu_seconds(home)
             failure.check()
             found = probe.freshness()
+        memory = memory_bytes(environ)
     finally:
         subprocess.run([LAKEHOUSE, "down"], env=environ, check=True)
     if found is None:
         raise SystemExit("nothing became visible")
     return {
-        "rate": rate,
-        "warm_up_seconds": warm_up,
+        "profile": options.profile,
+        "rate": options.rate,
+        "symbols": options.symbols,
+        "start_seconds": round(start_seconds, 1),
+        "warm_up_seconds": options.warm_up,
         "events_measured": found.events,
         "p50_seconds": found.p50_seconds,
         "p95_seconds": found.p95_seconds,
         "p99_seconds": found.p99_seconds,
         "max_seconds": found.max_seconds,
+        "view_seconds": visible.percentiles(),
+        "memory_gib": round(sum(memory.values()) / 2**30, 2),
+        "memory_mib": {name: round(each / 2**20) for name, each in memory.items()},
         "cores_used": {name: round((after[name] - before[name]) / took, 2) for name in after},
     }
 
@@ -93,13 +136,15 @@ def measure(home: Path, rate: int, warm_up: float, seconds: float) -> dict[str, 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", choices=["embedded", "stack"], default="embedded")
     parser.add_argument("--rate", type=int, default=5000, help="events a second")
+    parser.add_argument("--symbols", type=int, default=20, help="instruments")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="load before it")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="freshness-") as folder:
-        figures = measure(Path(folder) / "home", options.rate, options.warm_up, options.seconds)
+        figures = measure(Path(folder) / "home", options)
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))

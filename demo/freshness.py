@@ -73,7 +73,7 @@ def merged_positions(engine: Engine, *, where: str = "true") -> Callable[[], Pos
     """
     query = (
         "SELECT venue || ':' || symbol AS key, max(last_offset) AS position "
-        f"FROM serving.bars_1m WHERE {where} GROUP BY ALL"
+        f"FROM serving.bars_1m WHERE {where} GROUP BY 1"
     )
 
     def ask() -> Positions:
