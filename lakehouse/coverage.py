@@ -2,11 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 
 from pyiceberg.catalog import Catalog
 
+from lakehouse.kafka import TRADES_TOPIC
+from lakehouse.positions import LogPosition
+
 RUNS = "ops.runs"
+DEAD_LETTERS = "bronze.dead_letters"
 BATCH = "batch"
 PUBLISHED = "PUBLISHED"
 
@@ -14,8 +19,9 @@ PUBLISHED = "PUBLISHED"
 def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
     """Return, by log partition, the first position that batch may not have seen.
 
-    A run covers the positions that were ingested in its interval. Runs come in any order and may
-    leave gaps, so only what joins on without a gap from the start of the topic's generation counts.
+    A run covers the positions from the first to the last that were ingested in its interval. Runs
+    come in any order and may leave gaps, so only what joins on without a gap from the start of the
+    topic's generation counts. What the lander refused was never in bronze, and is no gap.
 
     Args:
         catalog: The lake's catalog.
@@ -37,15 +43,46 @@ def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
     for row in rows:
         for partition, (first, end) in json.loads(row["offsets"] or "{}").items():
             ranges[int(partition)].append((first, end))
+    refused = _Refused(catalog, generation_start)
     covered = {
-        partition: _reach(generation_start, found) for partition, found in sorted(ranges.items())
+        partition: _reach(generation_start, found, partial(refused.all_between, partition))
+        for partition, found in sorted(ranges.items())
     }
     return {partition: end for partition, end in covered.items() if end > generation_start}
 
 
-def _reach(start: int, ranges: Iterable[tuple[int, int]]) -> int:
+def _reach(
+    start: int, ranges: Iterable[tuple[int, int]], no_gap: Callable[[int, int], bool]
+) -> int:
     reach = start
     for first, end in sorted(ranges):
-        if start <= first <= reach:
+        if start <= first and (first <= reach or no_gap(reach, first)):
             reach = max(reach, end)
     return reach
+
+
+class _Refused:
+    """What the lander has refused of the trades' topic; read when somebody first asks."""
+
+    def __init__(self, catalog: Catalog, generation_start: int) -> None:
+        self._catalog = catalog
+        self._start = generation_start
+
+    def all_between(self, partition: int, first: int, end: int) -> bool:
+        """Whether every position from ``first`` to before ``end`` was refused."""
+        found = self._positions.get(partition, frozenset())
+        return len(found) >= end - first and found.issuperset(range(first, end))
+
+    @cached_property
+    def _positions(self) -> dict[int, set[int]]:
+        generation = LogPosition.decode(self._start).generation
+        rows = self._catalog.load_table(DEAD_LETTERS).scan(
+            row_filter=(
+                f"topic = '{TRADES_TOPIC}' and stage = 'lander' and topic_generation = {generation}"
+            ),
+            selected_fields=("kafka_partition", "kafka_offset"),
+        )
+        found: dict[int, set[int]] = defaultdict(set)
+        for row in rows.to_arrow().to_pylist():
+            found[row["kafka_partition"]].add(self._start + row["kafka_offset"])
+        return found

@@ -118,6 +118,25 @@ class SmallLake:
         )
         return Interval(at, at + TICK)
 
+    def refuse(self, like: Mapping[str, Any]) -> None:
+        """Let the lander refuse a message of an event's key, after all others have landed."""
+        key = f"{like.get('venue')}:{like.get('symbol')}"
+        partition = sum(key.encode()) % PARTITIONS
+        table = self.catalog.load_table("bronze.dead_letters")
+        row = {
+            "topic": TOPIC,
+            "kafka_partition": partition,
+            "kafka_offset": len(self.logs[partition]),
+            "topic_generation": 0,
+            "kafka_timestamp": EPOCH,
+            "stage": "lander",
+            "reason": "bad_magic_byte",
+            "ingested_at": EPOCH + self.landings * TICK,
+        }
+        table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
+        self.logs[partition].append((b"junk", dict(like)))
+        self.landed[partition] += 1
+
     def batch(self, interval: Interval) -> Report:
         """Run batch over an interval of landings."""
         return BatchJob(self.spark, self.catalog, self.settings).run(interval)

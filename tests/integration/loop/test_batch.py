@@ -212,3 +212,15 @@ def test_coverage_stops_at_the_first_gap(lake: SmallLake) -> None:
     assert batch_coverage(lake.catalog, 0) == {partition: 1}
     lake.batch(intervals[1])
     assert batch_coverage(lake.catalog, 0) == {partition: 3}
+
+
+def test_what_the_lander_refused_between_two_runs_is_no_gap(lake: SmallLake) -> None:
+    intervals = []
+    for number in range(2):
+        lake.produce(trade(number))
+        intervals.append(lake.land())
+        lake.refuse(trade(number))
+    (partition,) = (number for number, log in lake.logs.items() if log)
+    for interval in intervals:
+        lake.batch(interval)
+    assert batch_coverage(lake.catalog, 0) == {partition: 3}
