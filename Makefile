@@ -26,8 +26,9 @@ JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
 SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.sum infra/alertmanager/go.sum \
 	requirements/mlflow.txt lakehouse/distributions/catalogue.py
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
+COMPOSE := $(CACHE)/distributions/.fetched-compose-$(call checksum,infra/compose/go.sum)
 
-.PHONY: help setup setup-stack demo test unit lint chaos bench dashboards compose-check lock clean
+.PHONY: help setup setup-stack demo test test-stack unit lint chaos bench dashboards compose-check lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -43,6 +44,9 @@ demo: setup ## Run the whole loop on recorded trades
 
 test: setup ## Run the tests, with real Kafka, Spark and Iceberg
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench and not stack"
+
+test-stack: setup-stack $(COMPOSE) ## Run the tests that need the real stack, on its native servers
+	@$(BIN)/pytest -m stack
 
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
@@ -93,6 +97,10 @@ $(JARS): infra/artifacts/artifacts.lock | $(ENVIRONMENT)
 
 $(SERVERS): $(SERVER_LOCKS) | $(ENVIRONMENT) $(UV)
 	@$(BIN)/lakehouse artifacts fetch --profile stack
+	@touch $@
+
+$(COMPOSE): infra/compose/go.sum | $(ENVIRONMENT)
+	@$(BIN)/lakehouse artifacts fetch --profile compose
 	@touch $@
 
 $(PRIVATE_UV): requirements/uv.txt

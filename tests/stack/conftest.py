@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from accounting import market
 from embedded_lake import LAKEHOUSE
 from stack.monitoring import Prometheus
 from stack.running import RunningStack, start_stack
@@ -60,7 +61,8 @@ def analyst_settings(stack: RunningStack) -> Settings:
     )
 
 
-@pytest.fixture(scope="session")
-def prometheus(stack: RunningStack) -> Prometheus:
-    """The stack's own Prometheus."""
-    return Prometheus(f"http://{stack.installation.address('prometheus')}")
+@pytest.fixture(scope="module")
+def prometheus(stack: RunningStack) -> Iterator[Prometheus]:
+    """The stack's own Prometheus, while there is something to be seen."""
+    with market(stack, seed=3):
+        yield Prometheus(f"http://{stack.installation.address('prometheus')}")
