@@ -70,7 +70,7 @@ class _Refused:
 
     def all_between(self, partition: int, first: int, end: int) -> bool:
         """Whether every position from ``first`` to before ``end`` was refused."""
-        found = self._positions.get(partition, frozenset())
+        found = self._positions.get(partition, set())
         return len(found) >= end - first and found.issuperset(range(first, end))
 
     @cached_property

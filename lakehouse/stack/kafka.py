@@ -47,8 +47,8 @@ GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
     "ingest": {TRADES_TOPIC: (READ, WRITE), DEAD_LETTERS_TOPIC: (READ, WRITE)},
     "speed": {TRADES_TOPIC: (READ,)},
     "orchestration": {TRADES_TOPIC: (DESCRIBE,), DEAD_LETTERS_TOPIC: (DESCRIBE,)},
-    # The exporter tells how far the tables are behind the log.
-    "serving": {TRADES_TOPIC: (DESCRIBE,), DEAD_LETTERS_TOPIC: (DESCRIBE,)},
+    # The exporter tells how far the tables are behind the log, and since when.
+    "serving": {TRADES_TOPIC: (READ,), DEAD_LETTERS_TOPIC: (READ,)},
 }
 """By role, what it may do with each topic; roles that are not named have no business there."""
 

@@ -77,7 +77,8 @@ def _daemon(installation: Installation, name: str, main: str, words: list[str]) 
         "SPARK_DAEMON_MEMORY": DAEMON_HEAP,
         "SPARK_DAEMON_JAVA_OPTS": (
             "-XX:+UseSerialGC -Duser.timezone=UTC "
-            f"-Dlog4j2.configurationFile={infra_file('spark/log4j2.properties').as_uri()}"
+            f"-Dlog4j2.configurationFile={infra_file('spark/log4j2.properties').as_uri()} "
+            f"-Dspark.metrics.conf={infra_file('spark/metrics.properties')}"
         ),
         "SPARK_LOCAL_IP": installation.host(name),
         "SPARK_LOCAL_DIRS": str(_folder(installation) / "local"),

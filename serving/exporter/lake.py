@@ -10,6 +10,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import GROUP_PREFIX, client_settings
 from lakehouse.settings import Settings
 
 # A broker that takes longer is as good as away; the round must end before the next is due.
@@ -32,7 +33,7 @@ class Log:
 
     @cached_property
     def _options(self) -> dict[str, str | int | float | bool]:
-        return {"bootstrap.servers": self._settings.bootstrap_servers, "log_level": 0}
+        return {**client_settings(self._settings), "log_level": 0}
 
     @cached_property
     def _admin(self) -> AdminClient:
@@ -41,7 +42,8 @@ class Log:
     @cached_property
     def _consumer(self) -> Consumer:
         # Joins no group, and takes the oldest event there is for one that retention has deleted.
-        mine: dict[str, str | bool] = {"group.id": "metrics", "auto.offset.reset": "earliest"}
+        group = f"{GROUP_PREFIX}metrics"
+        mine: dict[str, str | bool] = {"group.id": group, "auto.offset.reset": "earliest"}
         return Consumer(self._options | mine | {"enable.auto.commit": False})
 
     def ends(self, topic: str) -> dict[int, int]:
