@@ -40,7 +40,7 @@ NETWORKS = {
     "reconcile": {"compute", "ingest", "storage"},
     "trino": {"serving", "storage"},
     "views": {"serving"},
-    "metrics": {"serving", "storage"},
+    "metrics": {"ingest", "serving", "storage"},
     "sql": {"serving"},
     "mlflow": {"serving", "storage"},
     "alertmanager": {"serving"},
@@ -87,7 +87,7 @@ ASKS = {
     "trino": {"postgresql", "minio"},
     "views": {"trino"},
     "sql": {"trino"},
-    "metrics": {"postgresql", "minio"},
+    "metrics": {"kafka", "postgresql", "minio"},
     "mlflow": {"postgresql", "minio"},
     "prometheus": {
         *("alertmanager", "kafka", "land", "metrics", "minio", "registry", "speed"),
