@@ -2,11 +2,12 @@
 
 import lzma
 import os
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+from backports import tarfile
 
 from lakehouse.distributions.source import DistributionError
 
