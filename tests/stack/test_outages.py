@@ -28,7 +28,7 @@ SERVERS = (
 )
 # Long enough that every process of ours has met the outage: a commit comes twice a second.
 AWAY_SECONDS = 8.0
-# What docs/runbook/outages.md promises.
+# What docs/outages.md promises.
 RECOVERED_SECONDS = 180.0
 
 
