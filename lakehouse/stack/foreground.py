@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -38,13 +40,10 @@ def run(component: Component, settings: Settings) -> int:
     mark.unlink(missing_ok=True)
     mark.parent.mkdir(parents=True, exist_ok=True)
     launch = component.launch()
-    with subprocess.Popen(launch.argv, env=os.environ | dict(launch.environ)) as server:  # noqa: S603
-
-        def pass_on(number: int, _frame: FrameType | None) -> None:
-            server.send_signal(number)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, pass_on)
+    with (
+        subprocess.Popen(launch.argv, env=os.environ | dict(launch.environ)) as server,  # noqa: S603
+        _signals_passed_on(server),
+    ):
         deadline = time.monotonic() + component.deadline_seconds
         while server.poll() is None and component.health() != READY:
             if time.monotonic() > deadline:
@@ -55,6 +54,19 @@ def run(component: Component, settings: Settings) -> int:
             component.provision()
             mark.touch()
         return _watch(server, component, mark)
+
+
+@contextmanager
+def _signals_passed_on(server: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        server.send_signal(number)
+
+    before = {kind: signal.signal(kind, pass_on) for kind in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _watch(server: "subprocess.Popen[bytes]", component: Component, mark: Path) -> int:
