@@ -100,6 +100,12 @@ DISTRIBUTIONS = (
         from_path=True,
     ),
     Distribution(
+        name="postgresql-exporter",
+        source=DebianPackage("prometheus-postgres-exporter", upstream="0.11.1"),
+        commands=("prometheus-postgres-exporter",),
+        from_path=True,
+    ),
+    Distribution(
         name="compose",
         source=GoPrograms(
             folder="compose",

@@ -21,6 +21,7 @@ REGION = "us-east-1"
 # Where users look for them; another port is taken when one is not free.
 PORTS = {
     "postgresql": 5432,
+    "postgresql-exporter": 9187,
     "minio": 9000,
     "kafka": 9092,
     "kafka-internal": 9094,

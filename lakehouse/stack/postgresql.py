@@ -1,10 +1,14 @@
-"""PostgreSQL: the Iceberg catalog, and the stores of the registry, Airflow and MLflow."""
+"""PostgreSQL: the Iceberg catalog, and the stores of the registry, Airflow and MLflow.
+
+Beside it, the exporter that tells Prometheus how it is.
+"""
 
 import os
 import shutil
 import subprocess
 from contextlib import closing
 from functools import partial
+from urllib.request import urlopen
 
 import psycopg2
 from psycopg2 import sql
@@ -16,6 +20,7 @@ from lakehouse.infra import infra_file
 from lakehouse.stack.installation import Installation
 
 NAME = "postgresql"
+EXPORTER = "postgresql-exporter"
 SUPERUSER = "postgres"
 # A database for each, with a user of the same name who owns it.
 CATALOG = "iceberg"
@@ -31,18 +36,28 @@ class PostgresqlError(LakehouseError):
     """The database server could not be prepared."""
 
 
-def component(installation: Installation) -> Component:
-    """Return the database server of an installation."""
-    return Component(
-        NAME,
-        launch=partial(_launch, installation),
-        health=answers(partial(_answers, installation)),
-        provision=partial(_provision, installation),
-        provides="databases and their users",
-        memory_mib=400,
-        certificates=(NAME,),
-        secrets=tuple(f"{NAME}-{user}" for user in (SUPERUSER, MONITOR, *STORES)),
-    )
+def components(installation: Installation) -> list[Component]:
+    """Return the database server of an installation, and its exporter."""
+    return [
+        Component(
+            NAME,
+            launch=partial(_launch, installation),
+            health=answers(partial(_answers, installation)),
+            provision=partial(_provision, installation),
+            provides="databases and their users",
+            memory_mib=400,
+            certificates=(NAME,),
+            secrets=tuple(f"{NAME}-{user}" for user in (SUPERUSER, MONITOR, *STORES)),
+        ),
+        Component(
+            EXPORTER,
+            after=(NAME,),
+            launch=partial(_launch_exporter, installation),
+            health=answers(partial(_exporter_answers, installation)),
+            memory_mib=50,
+            secrets=(f"{NAME}-{MONITOR}",),
+        ),
+    ]
 
 
 def connect(
@@ -113,6 +128,30 @@ def _answers(installation: Installation) -> bool:
     except psycopg2.OperationalError:
         return False
     return True
+
+
+def _launch_exporter(installation: Installation) -> Launch:
+    binaries = distribution(installation.settings, EXPORTER) / "bin"
+    verified = f"sslmode=verify-full&sslrootcert={installation.authority.file}"
+    argv = [str(binaries / "prometheus-postgres-exporter")]
+    argv += [f"--web.listen-address={installation.listen_address(EXPORTER)}"]
+    return Launch(
+        argv,
+        environ={
+            "DATA_SOURCE_URI": f"{installation.address(NAME)}/{SUPERUSER}?{verified}",
+            "DATA_SOURCE_USER": MONITOR,
+            "DATA_SOURCE_PASS": installation.secret(f"{NAME}-{MONITOR}"),
+        },
+        port=installation.port(EXPORTER),
+    )
+
+
+def _exporter_answers(installation: Installation) -> bool:
+    try:
+        with urlopen(f"http://{installation.address(EXPORTER)}/", timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _provision(installation: Installation) -> None:

@@ -58,7 +58,7 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
     """
     installation = Installation(settings)
     return [
-        postgresql.component(installation),
+        *postgresql.components(installation),
         minio.component(installation),
         kafka.component(installation),
         registry.component(installation),

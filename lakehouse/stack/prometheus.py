@@ -7,7 +7,7 @@ from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
 from lakehouse.infra import infra_file
 from lakehouse.monitoring import lay_out
-from lakehouse.stack import kafka, minio, registry, spark, trino
+from lakehouse.stack import kafka, minio, postgresql, registry, spark, trino
 from lakehouse.stack.installation import Installation
 
 NAME = "prometheus"
@@ -23,6 +23,7 @@ TARGETS = {
     "kafka": (f"{kafka.NAME}-metrics",),
     "minio": (minio.NAME,),
     "trino": (trino.NAME,),
+    "postgresql": (postgresql.EXPORTER,),
     "spark": tuple(f"{name}-web" for name in (spark.MASTER, *spark.WORKERS)),
     "registry": (f"{registry.NAME}-management",),
     "prometheus": (NAME,),

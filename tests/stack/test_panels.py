@@ -20,7 +20,6 @@ POLL_SECONDS = 1.0
 OURS = {"lander", "speed", "metrics", "prometheus"}
 NOT_NATIVE = {
     "feed": "the live feed follows an exchange, and none is to be reached from here",
-    "postgresql": "PostgreSQL's exporter is no part of the native stack yet",
 }
 QUERIES = [
     pytest.param(query, id=f"{board.uid}: {panel.title}: {query.legend or query.expr[:40]}")

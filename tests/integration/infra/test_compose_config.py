@@ -17,7 +17,10 @@ CORE = {
     *("init", "postgresql", "minio", "kafka", "registry", "tables", "land", "speed", "trino"),
     *("views", "metrics", "spark-master", "spark-worker-1", "spark-worker-2"),
 }
-OBSERVABILITY = {"alertmanager", "prometheus", "grafana", "jaeger", "loki", "logs"}
+OBSERVABILITY = {
+    *("alertmanager", "prometheus", "postgresql-exporter"),
+    *("grafana", "jaeger", "loki", "logs"),
+}
 BY_HAND = {"batch", "reconcile", "produce", "sql"}
 
 

@@ -41,6 +41,7 @@ def test_nothing_is_absent(settings: Settings) -> None:
         ("prometheus", "promtool", r"promtool, version \d"),
         ("alertmanager", "alertmanager", r"alertmanager, version \d"),
         ("alertmanager", "amtool", r"amtool, version \d"),
+        ("postgresql-exporter", "prometheus-postgres-exporter", r"_exporter, version 0\.11"),
         ("mlflow", "mlflow", r"mlflow, version 3\."),
     ],
 )

@@ -26,6 +26,7 @@ HOME = "/var/lib/lakehouse"
 NETWORKS = {
     "init": set(),
     "postgresql": {"storage"},
+    "postgresql-exporter": {"storage"},
     "minio": {"compute", "storage"},
     "kafka": {"compute", "ingest"},
     "registry": {"ingest", "storage"},
@@ -75,6 +76,7 @@ APART = [
 ]
 # What each component asks, natively at an address of this machine.
 ASKS = {
+    "postgresql-exporter": {"postgresql"},
     "registry": {"postgresql"},
     "tables": {"postgresql", "minio", "registry"},
     "land": {"kafka", "registry", "postgresql", "minio"},
@@ -90,7 +92,8 @@ ASKS = {
     "metrics": {"kafka", "postgresql", "minio"},
     "mlflow": {"postgresql", "minio"},
     "prometheus": {
-        *("alertmanager", "kafka", "land", "metrics", "minio", "registry", "speed"),
+        *("alertmanager", "kafka", "land", "metrics", "minio", "postgresql-exporter"),
+        *("registry", "speed"),
         *("spark-master", "spark-worker-1", "spark-worker-2", "trino"),
     },
     "grafana": {"prometheus", "loki", "jaeger"},
@@ -381,7 +384,8 @@ def test_profiles(services: dict[str, Service], native: dict[str, Component]) ->
     core = {
         name for name, s in services.items() if s["profiles"] == ["core", "ml", "observability"]
     }
-    assert core == set(native) - {"mlflow", "prometheus", "alertmanager"} | {"init"}
+    observing = {"prometheus", "alertmanager", "postgresql-exporter"}
+    assert core == set(native) - {"mlflow", *observing} | {"init"}
     assert "COMPOSE_PROFILES=core\n" in (CHECKOUT / ".env").read_text()
 
 
