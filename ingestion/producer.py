@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ingestion.adapters import TradeEvent, event_key
+from ingestion.adapters import event_key
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ClientSettings
 
@@ -42,6 +42,8 @@ _MESSAGES_PER_POLL: Final = 500
 _SHOWN_KEY_BYTES: Final = 100
 
 Headers = list[tuple[str, str | bytes | None]]
+Encode = Callable[[Mapping[str, Any]], bytes]
+Key = Callable[[Any], bytes]
 
 
 class DeliveryError(LakehouseError):
@@ -124,7 +126,9 @@ def producer_settings(
 
 
 class EventProducer:
-    """Sends canonical events to the log, and what could not be read to the dead letters.
+    """Sends the events of one topic to the log, and what could not be read to the dead letters.
+
+    Without another topic and key, these are the canonical trade events.
 
     A failed delivery is raised by the next call, at the latest by ``flush``. Use it as a context
     manager: leaving it in order flushes.
@@ -133,14 +137,18 @@ class EventProducer:
     def __init__(
         self,
         client: KafkaClient,
-        encode: Callable[[TradeEvent], bytes],
+        encode: Encode,
         *,
         max_payload_bytes: int,
+        topic: str = TRADES_TOPIC,
+        key: Key = event_key,
         delivery_timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._encode = encode
+        self._topic = topic
+        self._key = key
         self._max_payload_bytes = max_payload_bytes
         self._timeout_seconds = delivery_timeout_seconds
         self._clock = clock
@@ -154,9 +162,11 @@ class EventProducer:
     def connect(
         cls,
         client: ClientSettings,
-        encode: Callable[[TradeEvent], bytes],
+        encode: Encode,
         *,
         max_payload_bytes: int,
+        topic: str = TRADES_TOPIC,
+        key: Key = event_key,
         timeout_seconds: float = METADATA_TIMEOUT_SECONDS,
     ) -> Self:
         """Connect to the log.
@@ -172,14 +182,14 @@ class EventProducer:
             raise BrokerUnavailableError(
                 f"no Kafka broker answers at {servers}: {error.args[0].str()}"
             ) from error
-        for topic in (TRADES_TOPIC, DEAD_LETTERS_TOPIC):
-            if topic not in topics:
+        for wanted in (topic, DEAD_LETTERS_TOPIC):
+            if wanted not in topics:
                 raise BrokerUnavailableError(
-                    f"the broker at {servers} has no topic {topic}: run `lakehouse up`"
+                    f"the broker at {servers} has no topic {wanted}: run `lakehouse up`"
                 )
-        return cls(producer, encode, max_payload_bytes=max_payload_bytes)
+        return cls(producer, encode, max_payload_bytes=max_payload_bytes, topic=topic, key=key)
 
-    def send(self, event: TradeEvent) -> None:
+    def send(self, event: Mapping[str, Any]) -> None:
         """Hand an event over; waits while the queue is full.
 
         An event that is larger than the log takes becomes a dead letter.
@@ -187,14 +197,14 @@ class EventProducer:
         Raises:
             DeliveryError: An earlier message failed, or the broker takes none for too long.
         """
-        self.send_encoded(event_key(event), self._encode(event))
+        self.send_encoded(self._key(event), self._encode(event))
 
     def send_encoded(self, key: bytes, payload: bytes) -> None:
         """Hand over a message value as it is; for the rest, see ``send``."""
         if len(payload) > self._max_payload_bytes:
             self._refuse_oversized(key, payload)
             return
-        self._produce(TRADES_TOPIC, key, payload, None)
+        self._produce(self._topic, key, payload, None)
         self._events += 1
 
     def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
@@ -240,7 +250,7 @@ class EventProducer:
             self._settle()
         if waiting:
             raise DeliveryError(
-                TRADES_TOPIC, None, waiting, f"no answer within {self._timeout_seconds:g} s"
+                self._topic, None, waiting, f"no answer within {self._timeout_seconds:g} s"
             )
         return Delivered(events=self._events, dead_letters=dict(self._dead_letters))
 
@@ -286,7 +296,7 @@ class EventProducer:
         if error is None:
             return
         topic, key = message.topic() or "", _bytes(message.key())
-        if topic == TRADES_TOPIC and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        if topic == self._topic and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             # The topic's own limit is below ours.
             self._oversized.append((key, _bytes(message.value())))
         else:
@@ -309,7 +319,7 @@ class EventProducer:
             payload,
             reason="message_too_large",
             detail=f"the event is {len(payload)} bytes, which is more than the log takes",
-            source=f"{TRADES_TOPIC} key {key[:_SHOWN_KEY_BYTES].decode(errors='replace')}",
+            source=f"{self._topic} key {key[:_SHOWN_KEY_BYTES].decode(errors='replace')}",
         )
 
 

@@ -10,6 +10,8 @@ from lakehouse.settings import Settings
 
 TRADES_TOPIC = "market.trades"
 DEAD_LETTERS_TOPIC = "ingest.dead_letters"
+# Topics of events: those that a contract in schemas/ states with versions.
+EVENT_TOPICS = (TRADES_TOPIC,)
 # Every consumer group of ours begins so: on the stack, that is what a role may use.
 GROUP_PREFIX = "lakehouse-"
 SCRAM = "SCRAM-SHA-512"
@@ -90,7 +92,7 @@ def ensure_topics(settings: Settings) -> None:
         TopicError: A topic exists with another number of partitions.
         BrokerError: The broker does not answer, or refuses.
     """
-    wanted = {TRADES_TOPIC: settings.topic_partitions, DEAD_LETTERS_TOPIC: 1}
+    wanted = dict.fromkeys(EVENT_TOPICS, settings.topic_partitions) | {DEAD_LETTERS_TOPIC: 1}
     admin = _admin(client_settings(settings))
     requests = admin.create_topics(
         [NewTopic(topic, count) for topic, count in wanted.items()],

@@ -16,6 +16,7 @@ __all__ = [
     "Topic",
     "contract",
     "contracts",
+    "landed_topics",
     "load",
     "topics",
 ]
@@ -59,6 +60,16 @@ def contract(table: str) -> TableContract:
     if table not in contracts():
         raise ContractError("schemas/contracts", table, "no contract states this table")
     return contracts()[table]
+
+
+def landed_topics() -> dict[str, str]:
+    """Return the topics whose events are landed in bronze, each with its table."""
+    return {
+        topic.name: table.name
+        for table in contracts().values()
+        for topic in table.topics
+        if topic.versions
+    }
 
 
 def topics() -> dict[str, Topic]:

@@ -13,6 +13,9 @@ from pyiceberg.types import IcebergType, NestedField
 
 from lakehouse.errors import LakehouseError
 
+# What a topic's events call it unless the contract says otherwise.
+EVENT_TIME = "event_time"
+
 
 class ContractError(LakehouseError):
     """A contract is wrong; says in which file, at which field, and why."""
@@ -65,12 +68,16 @@ class Topic:
     """A Kafka topic, the expression of its message key, and its schema versions, oldest first.
 
     A topic of raw bytes has neither subject nor versions.
+
+    Attributes:
+        event_time: The field that tells when an event happened, in microseconds, UTC.
     """
 
     name: str
     key: str | None
     subject: str | None
     versions: tuple[SchemaVersion, ...]
+    event_time: str = EVENT_TIME
 
 
 @dataclass(frozen=True)

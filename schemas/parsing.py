@@ -13,6 +13,7 @@ from open_data_contract_standard.model import (
 )
 
 from schemas.contract import (
+    EVENT_TIME,
     Column,
     ContractError,
     Partitioning,
@@ -62,6 +63,7 @@ TABLE_CUSTOM_PROPERTIES = {
     "topic",
     "tableProperties",
 }
+TOPIC_KEYS = {"name", "key", "subject", "versions", "eventTime"}
 COLUMN_CUSTOM_PROPERTIES = {"unit", "partitionTransform", "pii"}
 
 
@@ -223,7 +225,7 @@ class _Document:
             return
         if not isinstance(topic, dict):
             raise self._error(where, "must be a mapping")
-        for key in topic.keys() - {"name", "key", "subject", "versions"}:
+        for key in topic.keys() - TOPIC_KEYS:
             raise self._error(f"{where}.{key}", "is not a key of a topic")
         versions = []
         for number, version in enumerate(topic.get("versions", [])):
@@ -239,6 +241,7 @@ class _Document:
             key=topic.get("key"),
             subject=topic.get("subject"),
             versions=tuple(versions),
+            event_time=str(topic.get("eventTime", EVENT_TIME)),
         )
 
     def _table_properties(self) -> dict[str, str]:

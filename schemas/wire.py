@@ -27,7 +27,6 @@ from schemas.registry import SchemaRegistry, UnknownSchemaError, registered_sche
 
 MAGIC_BYTE = 0
 HEADER = struct.Struct(">bI")
-EVENT_TIME = "event_time"
 TRADES_TOPIC = "market.trades"
 # What fastavro raises on bytes that are no Avro; a fuzz test holds the list complete.
 _AVRO_ERRORS = (
@@ -87,6 +86,7 @@ class EventCodec:
         if not topic.versions:
             raise UnencodableError(f"{topic.name} is a topic of raw bytes, it has no schema")
         self._registry = registry
+        self._event_time = topic.event_time
         self.max_payload_bytes = max_payload_bytes
         self.schema_id = registry.ids(topic)[-1]
         newest = registered_schema(registry, self.schema_id)
@@ -153,7 +153,7 @@ class EventCodec:
         for name, converter in self._conversions:
             if record[name] is not None:
                 self._converted(name, converter, record[name])
-        return schema_id, record[EVENT_TIME]
+        return schema_id, record[self._event_time]
 
     def _record(self, payload: bytes | None) -> tuple[int, dict[str, Any]]:
         if not payload:

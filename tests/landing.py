@@ -12,13 +12,15 @@ from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
 from ingestion.lander.lander import Lander
-from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE, Landed
+from ingestion.lander.writer import DEAD_LETTERS_TABLE, Landed
 from lakehouse.catalog import load_catalog
-from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ensure_topics
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, EVENT_TOPICS, TRADES_TOPIC, ensure_topics
 from lakehouse.settings import Settings
+from schemas import landed_topics
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec
 
+TRADES_TABLE = landed_topics()[TRADES_TOPIC]
 DEADLINE_SECONDS = 60.0
 BASE = datetime(2024, 8, 9, tzinfo=UTC)
 CODEC = EventCodec(ContractRegistry(), 1_000_000)
@@ -28,7 +30,7 @@ Place = tuple[int, int, int]
 
 def make_topics_again(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    names = [TRADES_TOPIC, DEAD_LETTERS_TOPIC]
+    names = [*EVENT_TOPICS, DEAD_LETTERS_TOPIC]
     for request in admin.delete_topics(names, operation_timeout=DEADLINE_SECONDS).values():
         with suppress(KafkaException):
             request.result()

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Message
 
-from ingestion.lander.peek import Layout, peek, peek_one
+import schemas
+from ingestion.lander.peek import layouts, peek, peek_one
 from schemas.registry import SchemaRegistry
 from schemas.wire import EventCodec, UndecodableError
 
@@ -27,7 +28,7 @@ PRODUCER_STAGE = "producer"
 
 @dataclass(frozen=True)
 class Sorted:
-    """One read's messages: rows for ``market_trades`` and rows for ``dead_letters``.
+    """Messages of one topic: rows for its bronze table and rows for ``dead_letters``.
 
     Neither has ``ingested_at`` or ``topic_generation`` yet: they belong to the commit.
     """
@@ -60,18 +61,17 @@ def next_offsets(columns: pa.Table) -> dict[int, int]:
     return {partition: offset + 1 for partition, offset in zip(partitions, offsets, strict=True)}
 
 
-class TradeSorter:
-    """Tells events that can be landed from those that nobody will be able to decode."""
+class EventSorter:
+    """Tells events of a topic that can be landed from those that nobody will be able to decode."""
 
-    def __init__(
-        self, registry: SchemaRegistry, layouts: Mapping[int, Layout], *, max_payload_bytes: int
-    ) -> None:
-        self._layouts = layouts
+    def __init__(self, registry: SchemaRegistry, topic: str, *, max_payload_bytes: int) -> None:
+        self._topic = topic
+        self._layouts = layouts(registry, topic)
         # Names the reason why something cannot be read; what can be read is not asked about.
-        self._codec = EventCodec(registry, max_payload_bytes)
+        self._codec = EventCodec(registry, max_payload_bytes, schemas.topics()[topic])
         self._max_payload_bytes = max_payload_bytes
 
-    def sort(self, columns: pa.Table, topic: str) -> Sorted:
+    def sort(self, columns: pa.Table) -> Sorted:
         """Read each event's schema id and event time; refuse those that have none."""
         payload = columns["payload"].combine_chunks()
         if isinstance(payload, pa.ChunkedArray):
@@ -90,10 +90,10 @@ class TradeSorter:
             "event_time", _timestamps(np.clip(event_time_us, EARLIEST_US, LATEST_US))
         )
         if not refusals:
-            return Sorted(accepted, _refused(columns.slice(0, 0), topic, {}))
+            return Sorted(accepted, _refused(columns.slice(0, 0), self._topic, {}))
         keep = np.ones(len(columns), np.bool_)
         keep[list(refusals)] = False
-        return Sorted(accepted.filter(pa.array(keep)), _refused(columns, topic, refusals))
+        return Sorted(accepted.filter(pa.array(keep)), _refused(columns, self._topic, refusals))
 
     def _judge(self, payload: bytes | None) -> tuple[int, int] | UndecodableError:
         if payload is not None and len(payload) <= self._max_payload_bytes:

@@ -1,5 +1,6 @@
-"""One topic's messages, read from explicit offsets; no consumer group takes part."""
+"""The topics' messages, read from explicit offsets; no consumer group takes part."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -45,59 +46,62 @@ def consumer_settings(client: ClientSettings, *, queue_kbytes: int) -> dict[str,
 
 
 class Feed:
-    """Reads one topic.
+    """Reads some topics with one consumer.
 
     Attributes:
-        next: For each partition, the offset after the last one that was read.
+        next: By topic, for each partition, the offset after the last one that was read.
     """
 
     def __init__(
         self,
         client: ClientSettings,
-        topic: str,
-        offsets: Mapping[int, int],
+        offsets: Mapping[str, Mapping[int, int]],
         *,
         queue_kbytes: int,
     ) -> None:
-        self.topic = topic
-        self.next = dict(offsets)
+        self.next = {topic: dict(starts) for topic, starts in offsets.items()}
         self._consumer = Consumer(consumer_settings(client, queue_kbytes=queue_kbytes))
         self._consumer.assign(
-            [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+            [
+                TopicPartition(topic, partition, offset)
+                for topic, starts in offsets.items()
+                for partition, offset in starts.items()
+            ]
         )
 
-    def read(self, seconds: float) -> list[Message]:
-        """Return the messages that have come, waiting for some at most so long.
+    def read(self, seconds: float) -> Mapping[str, list[Message]]:
+        """Return the messages that have come by topic, waiting for some at most so long.
 
         Raises:
             confluent_kafka.KafkaException: The next event cannot be had, now or later.
         """
-        found = self._consumer.consume(MESSAGES_PER_READ, timeout=seconds)
-        messages = [message for message in found if message.error() is None]
-        if len(messages) < len(found):
-            for message in found:
-                if (error := message.error()) is not None:
-                    self._heed(error, message)
+        messages: dict[str, list[Message]] = defaultdict(list)
+        for message in self._consumer.consume(MESSAGES_PER_READ, timeout=seconds):
+            if (error := message.error()) is None:
+                messages[message.topic() or ""].append(message)
+            else:
+                self._heed(error, message)
         return messages
 
-    def advance(self, partitions: Mapping[int, int]) -> None:
+    def advance(self, topic: str, partitions: Mapping[int, int]) -> None:
         """Note the offsets after the last message of each partition."""
+        reached = self.next[topic]
         for partition, offset in partitions.items():
-            self.next[partition] = max(self.next[partition], offset)
+            reached[partition] = max(reached[partition], offset)
 
-    def reached(self, ends: Mapping[int, int]) -> bool:
-        """Whether everything before the given offsets has been read."""
-        return all(self.next[partition] >= end for partition, end in ends.items())
+    def reached(self, topic: str, ends: Mapping[int, int]) -> bool:
+        """Whether everything of a topic before the given offsets has been read."""
+        return all(self.next[topic][partition] >= end for partition, end in ends.items())
 
     def measure_lag(self) -> None:
         """Set the lag metric from what the last fetches said, without asking the broker."""
-        lag = 0
-        for partition, offset in self.next.items():
-            _, end = self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic, partition), cached=True
-            )
-            lag += max(0, end - offset)
-        metrics.LAG.labels(topic=self.topic).set(lag)
+        for topic, reached in self.next.items():
+            lag = 0
+            for partition, offset in reached.items():
+                place = TopicPartition(topic, partition)
+                _, end = self._consumer.get_watermark_offsets(place, cached=True)
+                lag += max(0, end - offset)
+            metrics.LAG.labels(topic=topic).set(lag)
 
     def close(self) -> None:
         """Leave the broker."""
@@ -106,8 +110,9 @@ class Feed:
     def _heed(self, error: KafkaError, notice: Message) -> None:
         if error.code() in _FATAL:
             raise KafkaException(error)
-        partition, offset = notice.partition(), notice.offset()
-        if error.code() != KafkaError._PARTITION_EOF or partition is None or offset is None:
+        topic, partition, offset = notice.topic(), notice.partition(), notice.offset()
+        is_end = error.code() == KafkaError._PARTITION_EOF
+        if not is_end or topic is None or partition is None or offset is None:
             return  # such as a lost connection, which librdkafka mends
         # Ends that no message has, such as a transaction's marker, are passed by this.
-        self.advance({partition: offset})
+        self.advance(topic, {partition: offset})

@@ -1,34 +1,33 @@
 """The lander's loop: reads the next batch while the last one is being committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from threading import Event
 from time import monotonic
 
 from confluent_kafka import KafkaException, Message
 from pyiceberg.catalog import Catalog
 
+import schemas
 from ingestion.lander.columns import (
-    TradeSorter,
+    EventSorter,
     dead_letters_of_frames,
     message_columns,
     next_offsets,
 )
 from ingestion.lander.feed import Feed
 from ingestion.lander.log import KafkaLog
-from ingestion.lander.peek import layouts
 from ingestion.lander.writer import Batch, BronzeWriter, Landed
 from lakehouse.errors import LakehouseError
-from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, client_settings
-from lakehouse.progress import Progress
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, client_settings
 from lakehouse.settings import Settings
 from schemas.registry import schema_registry
 
 # Two batches at most are in memory, one being read and one being written.
 COMMIT_BYTES = 64 * 1024 * 1024
-QUEUE_KBYTES = 16_384
-FRAMES_QUEUE_KBYTES = 16_384
-# The longest that a stop request or a frame waits while trades are quiet.
+QUEUE_KBYTES = 32_768
+# The longest that a stop request waits while the topics are quiet.
 READ_SECONDS = 0.1
 
 
@@ -37,7 +36,7 @@ class LogError(LakehouseError):
 
 
 class Lander:
-    """Lands ``market.trades`` and ``ingest.dead_letters`` in bronze; one at a time per lake.
+    """Lands every topic of events, and ``ingest.dead_letters``, in bronze; one at a time per lake.
 
     Args:
         settings: Where to read and how often to commit.
@@ -60,18 +59,23 @@ class Lander:
         accept_loss: bool = False,
     ) -> None:
         self._settings = settings
+        client = client_settings(settings)
+        tables = schemas.landed_topics()
         self._writer = BronzeWriter(
             catalog,
-            KafkaLog(client_settings(settings)),
+            KafkaLog(client),
+            tables,
+            heartbeat=timedelta(seconds=settings.lander_heartbeat_seconds),
             new_generation=new_generation,
             accept_loss=accept_loss,
         )
         registry = schema_registry(settings)
-        self._sorter = TradeSorter(
-            registry, layouts(registry, TRADES_TOPIC), max_payload_bytes=settings.max_payload_bytes
-        )
-        self._trades = self._feed(self._writer.trades, QUEUE_KBYTES)
-        self._frames = self._feed(self._writer.frames, FRAMES_QUEUE_KBYTES)
+        self._sorters = {
+            topic: EventSorter(registry, topic, max_payload_bytes=settings.max_payload_bytes)
+            for topic in tables
+        }
+        starts = {topic: known.offsets for topic, known in self._writer.progress.items()}
+        self._feed = Feed(client, starts, queue_kbytes=QUEUE_KBYTES)
         self._submitted_at = monotonic()
 
     def run(self, *, once: bool, stop: Event, beat: Callable[[], None] = lambda: None) -> Landed:
@@ -95,8 +99,7 @@ class Lander:
             with ThreadPoolExecutor(1, thread_name_prefix="commit") as committer:
                 self._loop(committer, once=once, stop=stop, beat=beat)
         finally:
-            self._trades.close()
-            self._frames.close()
+            self._feed.close()
         return self._writer.landed
 
     def _loop(
@@ -115,13 +118,14 @@ class Lander:
             beat()
             if self._is_due(batch, pending):
                 pending.result()
-                self._trades.measure_lag()
-                self._frames.measure_lag()
+                self._feed.measure_lag()
                 pending = committer.submit(self._writer.write, self._closed(batch))
                 batch = Batch()
         pending.result()
-        if batch.rows or once:
+        if batch.rows:
             self._writer.write(self._closed(batch))
+        if once:  # all tables are complete up to now, also those without news
+            self._writer.write(self._closed(Batch()))
 
     def _is_due(self, batch: Batch, pending: Future[None]) -> bool:
         settings = self._settings
@@ -136,40 +140,35 @@ class Lander:
         return monotonic() - self._submitted_at >= settings.lander_heartbeat_seconds
 
     def _closed(self, batch: Batch) -> Batch:
-        batch.trades_next, batch.frames_next = dict(self._trades.next), dict(self._frames.next)
+        batch.next = {topic: dict(reached) for topic, reached in self._feed.next.items()}
         self._submitted_at = monotonic()
         return batch
 
     def _drained(self) -> bool:
-        found = self._writer.found
-        return all(feed.reached(found[feed.topic].ends) for feed in (self._trades, self._frames))
+        return all(
+            self._feed.reached(topic, state.ends) for topic, state in self._writer.found.items()
+        )
 
     def _read_into(self, batch: Batch) -> None:
-        if messages := self._read(self._trades, READ_SECONDS):
-            columns = message_columns(messages)
-            found = self._sorter.sort(columns, TRADES_TOPIC)
-            batch.count(columns)
-            batch.accepted.append(found.accepted)
-            if len(found.refused):
-                batch.refused.append(found.refused)
-            self._trades.advance(next_offsets(columns))
-        if messages := self._read(self._frames, 0):
+        for topic, messages in self._read().items():
             columns = message_columns(messages)
             batch.count(columns)
-            batch.frames.append(dead_letters_of_frames(columns, DEAD_LETTERS_TOPIC))
-            self._frames.advance(next_offsets(columns))
+            if topic == DEAD_LETTERS_TOPIC:
+                batch.frames.append(dead_letters_of_frames(columns, topic))
+            else:
+                found = self._sorters[topic].sort(columns)
+                batch.accepted[topic].append(found.accepted)
+                if len(found.refused):
+                    batch.refused[topic].append(found.refused)
+            self._feed.advance(topic, next_offsets(columns))
 
-    def _read(self, feed: Feed, seconds: float) -> list[Message]:
+    def _read(self) -> Mapping[str, list[Message]]:
         try:
-            return feed.read(seconds)
+            return self._feed.read(READ_SECONDS)
         except KafkaException as error:
             # A topic that was made again, or cut by retention, shows as an offset out of range.
             self._writer.check_incarnations()
             raise LogError(
-                f"topic {feed.topic} cannot be read on after {feed.next}: {error.args[0].str()}. "
+                f"the log cannot be read on after {self._feed.next}: {error.args[0].str()}. "
                 "Start the lander again: it says what has changed."
             ) from error
-
-    def _feed(self, progress: Progress, queue_kbytes: int) -> Feed:
-        client = client_settings(self._settings)
-        return Feed(client, progress.topic, progress.offsets, queue_kbytes=queue_kbytes)

@@ -1,6 +1,6 @@
 """The Kafka side of the lander: which incarnation of a topic this is, and where to go on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -53,36 +53,41 @@ class KafkaLog:
         # librdkafka's own log lines would interleave with ours; failures come as exceptions.
         self._admin = AdminClient({**client, "log_level": 0})
 
-    def topic_id(self, topic: str) -> str:
-        """Return Kafka's own id of the topic.
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return Kafka's own id of each topic.
 
         Raises:
             TopicMissingError: There is no such topic.
             confluent_kafka.KafkaException: Kafka does not answer.
         """
-        return self._describe(topic)[0]
+        return {topic: found for topic, (found, _) in self._describe(topics).items()}
 
     def state(self, topic: str) -> TopicState:
-        """Return the topic as it is now; raises as :meth:`topic_id` does."""
-        topic_id, partitions = self._describe(topic)
+        """Return the topic as it is now; raises as :meth:`topic_ids` does."""
+        topic_id, partitions = self._describe([topic])[topic]
         starts = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return TopicState(topic, topic_id, starts, ends)
 
-    def _describe(self, topic: str) -> tuple[str, list[int]]:
-        request = self._admin.describe_topics(
-            TopicCollection([topic]), request_timeout=REQUEST_SECONDS
+    def _describe(self, topics: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
+        """Return id and partitions of each topic."""
+        described = {}
+        requests = self._admin.describe_topics(
+            TopicCollection([*topics]), request_timeout=REQUEST_SECONDS
         )
-        try:
-            found = request[topic].result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
-            raise TopicMissingError(
-                f"there is no topic {topic}: `lakehouse up` makes it; if it was deleted, its "
-                "successor has to be declared with `lakehouse land --new-generation`"
-            ) from error
-        return str(found.topic_id), [partition.id for partition in found.partitions]
+        for topic, request in requests.items():
+            try:
+                found = request.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                raise TopicMissingError(
+                    f"there is no topic {topic}: `lakehouse up` makes it; if it was deleted, its "
+                    "successor has to be declared with `lakehouse land --new-generation`"
+                ) from error
+            partitions = [partition.id for partition in found.partitions]
+            described[topic] = str(found.topic_id), partitions
+        return described
 
     def _offsets(self, topic: str, partitions: list[int], spec: OffsetSpec) -> dict[int, int]:
         wanted = {TopicPartition(topic, partition): spec for partition in partitions}

@@ -1,8 +1,8 @@
-"""Reads ``event_time`` out of many Avro payloads at once, without a Python object per row.
+"""Reads the event time out of many Avro payloads at once, without a Python object per row.
 
 Bronze needs one field of the payload, and decoding whole records in Python costs several times
 what landing them does. Payloads of a batch lie back to back in one Arrow buffer, so the fields
-up to ``event_time`` are skipped with one cursor array, all rows in step.
+up to the event time are skipped with one cursor array, all rows in step.
 
 Only these fields are read, and on purpose. A row that is refused here never reaches the layers
 behind, so the lander must refuse nothing that Spark's decoder accepts: bytes after the record,
@@ -12,17 +12,17 @@ as the event time, on the other hand, no decoder can read.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+import schemas
 from lakehouse.errors import LakehouseError
 from schemas.registry import SchemaRegistry
 from schemas.topic_schemas import topic_schemas
 
-EVENT_TIME: Final = "event_time"
 # Confluent wire format: a zero byte, then the schema id, four bytes, big-endian.
 HEADER_BYTES = 5
 # Nine groups of seven bits fit a signed 64-bit number; longer varints are read one by one.
@@ -53,11 +53,15 @@ def layouts(registry: SchemaRegistry, topic: str) -> dict[int, Layout]:
     Raises:
         UnreadableSchemaError: A version cannot be read by :func:`peek`.
     """
+    event_time = schemas.topics()[topic].event_time
     writers = topic_schemas(registry, topic).writers
-    return {schema_id: layout_of(json.loads(schema)) for schema_id, schema in writers.items()}
+    return {
+        schema_id: layout_of(json.loads(schema), event_time)
+        for schema_id, schema in writers.items()
+    }
 
 
-def layout_of(schema: Mapping[str, Any]) -> Layout:
+def layout_of(schema: Mapping[str, Any], event_time: str) -> Layout:
     """Return the kinds of a record's fields up to and with the event time.
 
     Raises:
@@ -71,10 +75,10 @@ def layout_of(schema: Mapping[str, Any]) -> Layout:
         if kind not in ("string", "bytes", "int", "long"):
             break
         kinds.append("text" if kind in ("string", "bytes") else "number")
-        if field["name"] == EVENT_TIME and kinds[-1] == "number":
+        if field["name"] == event_time and kinds[-1] == "number":
             return tuple(kinds)
     raise UnreadableSchemaError(
-        f"schema {schema['name']}: {EVENT_TIME} must be an integer with only text and integers "
+        f"schema {schema['name']}: {event_time} must be an integer with only text and integers "
         "before it; add new fields behind it"
     )
 

@@ -4,6 +4,7 @@ A crash between the two leaves dead letters whose events' offsets were not recor
 met again after the restart and left out, because the dead letters' own progress covers them.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,9 @@ from ingestion.lander.commits import BronzeTable
 from ingestion.lander.log import KafkaLog, TopicChangedError, TopicState, resume
 from ingestion.lander.retries import persist
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
-from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.kafka import DEAD_LETTERS_TOPIC
 from lakehouse.progress import Progress
 
-TRADES_TABLE = "bronze.market_trades"
 DEAD_LETTERS_TABLE = "bronze.dead_letters"
 # Dead letters are rare; this keeps the snapshot with their progress young enough for any expiry.
 DEAD_LETTERS_HEARTBEAT = timedelta(hours=1)
@@ -51,18 +51,16 @@ class Batch:
     """What has been read since the last commit, and up to where.
 
     Attributes:
-        accepted: Rows for ``bronze.market_trades``.
-        refused: Events of ``market.trades`` that nobody can decode.
+        accepted: By topic, rows for its bronze table.
+        refused: By topic, events that nobody can decode.
         frames: What producers had refused.
-        trades_next: For each partition of ``market.trades``, the offset after the last one read.
-        frames_next: The same of ``ingest.dead_letters``.
+        next: By topic, for each partition, the offset after the last message that was read.
     """
 
-    accepted: list[pa.Table] = field(default_factory=list)
-    refused: list[pa.Table] = field(default_factory=list)
+    accepted: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
+    refused: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     frames: list[pa.Table] = field(default_factory=list)
-    trades_next: Mapping[int, int] = field(default_factory=dict)
-    frames_next: Mapping[int, int] = field(default_factory=dict)
+    next: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     rows: int = 0
     size_bytes: int = 0
     opened_at: float | None = None
@@ -77,9 +75,17 @@ class Batch:
 class BronzeWriter:
     """Owns the progress of one lander.
 
+    Args:
+        catalog: The catalog named ``lake``, with the bronze tables in it.
+        kafka: Answers what the topics are now.
+        tables: By topic of events, its bronze table.
+        heartbeat: A table without news says so often up to when it is complete.
+        new_generation: Take a topic that has changed for a new incarnation.
+        accept_loss: Go on behind events that Kafka has deleted before they were landed.
+        clock: Tells the time, UTC.
+
     Attributes:
-        trades: Progress of ``market.trades``.
-        frames: Progress of ``ingest.dead_letters``.
+        progress: By topic, that of the dead letters included, up to where it is landed.
         found: The topics as they were at the start.
 
     Raises:
@@ -92,34 +98,38 @@ class BronzeWriter:
         self,
         catalog: Catalog,
         kafka: KafkaLog,
+        tables: Mapping[str, str],
         *,
+        heartbeat: timedelta,
         new_generation: bool = False,
         accept_loss: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.landed = Landed()
         self.found: dict[str, TopicState] = {}
+        self.progress: dict[str, Progress] = {}
         self._kafka = kafka
+        self._heartbeat = heartbeat
         self._clock = clock
-        self._events = BronzeTable(catalog, TRADES_TABLE, topics=(TRADES_TOPIC,))
-        self._dead = BronzeTable(
-            catalog, DEAD_LETTERS_TABLE, topics=(TRADES_TOPIC, DEAD_LETTERS_TOPIC)
-        )
-
-        def resumed(recorded: Progress | None, topic: str) -> Progress:
-            state = persist(f"describe topic {topic}", kafka.state, topic)
-            self.found[topic] = state
-            return resume(
-                recorded,
-                state,
+        self._events = {
+            topic: BronzeTable(catalog, table, topics=(topic,)) for topic, table in tables.items()
+        }
+        self._dead = BronzeTable(catalog, DEAD_LETTERS_TABLE, topics=(*tables, DEAD_LETTERS_TOPIC))
+        recorded = {topic: table.progress[topic] for topic, table in self._events.items()}
+        recorded[DEAD_LETTERS_TOPIC] = self._dead.progress[DEAD_LETTERS_TOPIC]
+        for topic, progress in recorded.items():
+            self.found[topic] = persist(f"describe topic {topic}", kafka.state, topic)
+            self.progress[topic] = resume(
+                progress,
+                self.found[topic],
                 now=clock(),
                 new_generation=new_generation,
                 accept_loss=accept_loss,
             )
-
-        self.trades = resumed(self._events.progress[TRADES_TOPIC], TRADES_TOPIC)
-        self.frames = resumed(self._dead.progress[DEAD_LETTERS_TOPIC], DEAD_LETTERS_TOPIC)
-        self._refused = _refused_so_far(self._dead.progress[TRADES_TOPIC], self.trades)
+        self._refused = {
+            topic: _refused_so_far(self._dead.progress[topic], self.progress[topic])
+            for topic in tables
+        }
         self._expired_at = monotonic()
 
     def write(self, batch: Batch) -> None:
@@ -131,18 +141,18 @@ class BronzeWriter:
             UnavailableError: Kafka, the catalog or the store stayed away for too long.
         """
         self.check_incarnations()
-        known = (self.trades, self.frames, self._refused)
+        known = (*self.progress.values(), *self._refused.values())
         now = max(self._clock(), *(progress.ingested_through for progress in known))
         # Rows are stamped with ``now``, so whatever comes later is stamped later.
         through = now + MICROSECOND if batch.rows else now
         dead_letters = self._write_dead_letters(batch, now, through)
-        events = self._write_events(batch, now, through)
+        events = sum(self._write_events(topic, batch, now, through) for topic in self._events)
         self.landed.commits += 1
         log.debug(
             "committed",
             events=events,
             dead_letters=dead_letters,
-            offsets=dict(self.trades.offsets),
+            offsets={topic: dict(self.progress[topic].offsets) for topic in self._events},
             ingested_through=through.isoformat(),
         )
         self._expire(now)
@@ -153,84 +163,94 @@ class BronzeWriter:
         Raises:
             TopicChangedError: A topic was made again.
         """
-        for progress in (self.trades, self.frames):
-            topic = progress.topic
-            found = persist(f"describe topic {topic}", self._kafka.topic_id, topic)
-            if found != progress.topic_id:
+        found = persist("describe the topics", self._kafka.topic_ids, tuple(self.progress))
+        for topic, progress in self.progress.items():
+            if found[topic] != progress.topic_id:
                 raise TopicChangedError(
                     f"topic {topic} was made again while it was being landed: its id was "
-                    f"{progress.topic_id}, is {found}. What was read since the last commit was "
-                    "dropped; if this was on purpose, run `lakehouse land --new-generation`."
+                    f"{progress.topic_id}, is {found[topic]}. What was read since the last commit "
+                    "was dropped; if this was on purpose, run `lakehouse land --new-generation`."
                 )
 
     def _write_dead_letters(self, batch: Batch, now: datetime, through: datetime) -> int:
         schema = self._dead.schema
-        frames = [
-            stamp(rows, schema, ingested_at=now, topic_generation=self.frames.generation)
+        frames = self.progress[DEAD_LETTERS_TOPIC]
+        found = [
+            stamp(rows, schema, ingested_at=now, topic_generation=frames.generation)
             for rows in batch.frames
         ]
-        refused = [
-            stamp(
-                _not_before(rows, self._refused.offsets),
-                schema,
-                ingested_at=now,
-                topic_generation=self.trades.generation,
-            )
-            for rows in batch.refused
-        ]
-        rows = pa.concat_tables([schema.empty_table(), *refused, *frames])
+        for topic, refused in batch.refused.items():
+            found += [
+                stamp(
+                    _not_before(rows, self._refused[topic].offsets),
+                    schema,
+                    ingested_at=now,
+                    topic_generation=self.progress[topic].generation,
+                )
+                for rows in refused
+            ]
+        rows = pa.concat_tables([schema.empty_table(), *found])
         end = {
-            TRADES_TOPIC: _moved(self._refused, batch.trades_next, through),
-            DEAD_LETTERS_TOPIC: _moved(self.frames, batch.frames_next, through),
+            topic: _moved(progress, batch.next.get(topic, {}), through)
+            for topic, progress in {**self._refused, DEAD_LETTERS_TOPIC: frames}.items()
         }
         if not (len(rows) or self._dead_letters_are_due(end[DEAD_LETTERS_TOPIC])):
             return 0
         self._dead.append(rows, end)
-        self._refused, self.frames = end[TRADES_TOPIC], end[DEAD_LETTERS_TOPIC]
+        self.progress[DEAD_LETTERS_TOPIC] = end.pop(DEAD_LETTERS_TOPIC)
+        self._refused = end
         self.landed.dead_letters += len(rows)
         metrics.count_dead_letters(rows)
         return len(rows)
 
     def _dead_letters_are_due(self, frames: Progress) -> bool:
         recorded = self._dead.progress[DEAD_LETTERS_TOPIC]
-        if recorded is None or self._dead.progress[TRADES_TOPIC] is None:
+        if recorded is None or None in self._dead.progress.values():
             return True
         if replace(recorded, ingested_through=frames.ingested_through) != frames:
             return True
         return frames.ingested_through - recorded.ingested_through > DEAD_LETTERS_HEARTBEAT
 
-    def _write_events(self, batch: Batch, now: datetime, through: datetime) -> int:
-        schema = self._events.schema
+    def _write_events(self, topic: str, batch: Batch, now: datetime, through: datetime) -> int:
+        table, progress = self._events[topic], self.progress[topic]
+        end = _moved(progress, batch.next.get(topic, {}), through)
+        if batch.rows and not self._is_due(progress, end):
+            return 0
         rows = pa.concat_tables(
             [
-                schema.empty_table(),
+                table.schema.empty_table(),
                 *(
-                    stamp(rows, schema, ingested_at=now, topic_generation=self.trades.generation)
-                    for rows in batch.accepted
+                    stamp(rows, table.schema, ingested_at=now, topic_generation=end.generation)
+                    for rows in batch.accepted[topic]
                 ),
             ]
         )
-        end = _moved(self.trades, batch.trades_next, through)
-        self._events.append(rows, {TRADES_TOPIC: end})
-        self.trades = end
+        table.append(rows, {topic: end})
+        self.progress[topic] = end
         self.landed.events += len(rows)
-        metrics.count_events(rows, TRADES_TOPIC)
+        metrics.count_events(rows, topic)
         return len(rows)
+
+    def _is_due(self, progress: Progress, end: Progress) -> bool:
+        """Whether a table has news, or has not said for long up to when it is complete."""
+        if progress.offsets != end.offsets:
+            return True
+        return end.ingested_through - progress.ingested_through >= self._heartbeat
 
     def _expire(self, now: datetime) -> None:
         if monotonic() - self._expired_at < EXPIRE_EVERY_SECONDS:
             return
         self._expired_at = monotonic()
-        for table in (self._events, self._dead):
+        for table in (*self._events.values(), self._dead):
             metrics.EXPIRED.labels(table=table.name).inc(expire(table.load(), now=now))
 
 
-def _refused_so_far(recorded: Progress | None, trades: Progress) -> Progress:
+def _refused_so_far(recorded: Progress | None, events: Progress) -> Progress:
     """Return up to where refused events have been written, of this incarnation of the topic."""
     if recorded is None:
-        return trades
-    if (recorded.topic_id, recorded.generation) != (trades.topic_id, trades.generation):
-        return replace(trades, ingested_through=recorded.ingested_through)
+        return events
+    if (recorded.topic_id, recorded.generation) != (events.topic_id, events.generation):
+        return replace(events, ingested_through=recorded.ingested_through)
     return recorded
 
 

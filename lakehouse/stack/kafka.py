@@ -30,9 +30,9 @@ from lakehouse.infra import infra_file
 from lakehouse.java import find_java
 from lakehouse.kafka import (
     DEAD_LETTERS_TOPIC,
+    EVENT_TOPICS,
     GROUP_PREFIX,
     REQUEST_SECONDS,
-    TRADES_TOPIC,
     broker_answers,
     ensure_topics,
 )
@@ -43,12 +43,13 @@ NAME = "kafka"
 # RFC 7677's recommendation for passwords that people choose; ours are random.
 SCRAM_ITERATIONS = 4096
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
+TOPICS = (*EVENT_TOPICS, DEAD_LETTERS_TOPIC)
 GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
-    "ingest": {TRADES_TOPIC: (READ, WRITE), DEAD_LETTERS_TOPIC: (READ, WRITE)},
-    "speed": {TRADES_TOPIC: (READ,)},
-    "orchestration": {TRADES_TOPIC: (DESCRIBE,), DEAD_LETTERS_TOPIC: (DESCRIBE,)},
+    "ingest": dict.fromkeys(TOPICS, (READ, WRITE)),
+    "speed": dict.fromkeys(EVENT_TOPICS, (READ,)),
+    "orchestration": dict.fromkeys(TOPICS, (DESCRIBE,)),
     # The exporter tells how far the tables are behind the log, and since when.
-    "serving": {TRADES_TOPIC: (READ,), DEAD_LETTERS_TOPIC: (READ,)},
+    "serving": dict.fromkeys(TOPICS, (READ,)),
 }
 """By role, what it may do with each topic; roles that are not named have no business there."""
 

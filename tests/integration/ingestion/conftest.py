@@ -7,7 +7,7 @@ import pytest
 from landing import make_topics_again
 
 import schemas
-from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
+from ingestion.lander.writer import DEAD_LETTERS_TABLE
 from lakehouse.broker import PROCESS, start_broker
 from lakehouse.catalog import load_catalog
 from lakehouse.processes import Supervisor
@@ -30,7 +30,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def lake(broker: str, tmp_path: Path) -> Settings:
     """A home with empty bronze tables, and empty topics."""
     settings = Settings(home=tmp_path / "home", kafka_bootstrap=broker, lander_commit_seconds=0.05)
-    wanted = [schemas.contract(name) for name in (TRADES_TABLE, DEAD_LETTERS_TABLE)]
+    bronze = (*schemas.landed_topics().values(), DEAD_LETTERS_TABLE)
+    wanted = [schemas.contract(name) for name in bronze]
     tables.apply(load_catalog(settings), wanted)
     make_topics_again(settings)
     return settings

@@ -5,11 +5,11 @@ from threading import Event
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from landing import Sent, land, make_topics_again, once_each, places
+from landing import TRADES_TABLE, Sent, land, make_topics_again, once_each, places
 
 from ingestion.lander.lander import Lander
 from ingestion.lander.log import EventsLostError, TopicChangedError
-from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
+from ingestion.lander.writer import DEAD_LETTERS_TABLE
 from lakehouse.catalog import load_catalog
 from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings

@@ -9,12 +9,21 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 import pytest
-from landing import CODEC, DEADLINE_SECONDS, Sent, assert_exact, land, places, wait_for
+from landing import (
+    CODEC,
+    DEADLINE_SECONDS,
+    TRADES_TABLE,
+    Sent,
+    assert_exact,
+    land,
+    places,
+    wait_for,
+)
 
 from ingestion.lander.cli import PROCESS
 from ingestion.lander.commits import BronzeTable, FencedError
 from ingestion.lander.lander import Lander
-from ingestion.lander.writer import DEAD_LETTERS_TABLE, TRADES_TABLE
+from ingestion.lander.writer import DEAD_LETTERS_TABLE
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import beat_path
 from lakehouse.kafka import TRADES_TOPIC

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas import ContractError, contract, contracts, load, topics
+from lakehouse.kafka import DEAD_LETTERS_TOPIC, EVENT_TOPICS
+from schemas import ContractError, contract, contracts, landed_topics, load, topics
 from schemas.parsing import parse
 
 CONTRACTS = files("schemas") / "contracts"
@@ -67,7 +68,13 @@ def test_the_coarser_bars_have_the_columns_of_the_minute_bars() -> None:
 def test_bronze_lands_the_trades_topic() -> None:
     (topic,) = contract("bronze.market_trades").topics
     assert topic == topics()["market.trades"]
+    assert topic.event_time == "event_time"
     assert (topic.key, [version.id for version in topic.versions]) == ("venue:symbol", [1])
+
+
+def test_the_kernel_makes_the_topics_that_the_contracts_state() -> None:
+    assert set(EVENT_TOPICS) == set(landed_topics())
+    assert set(topics()) == {*EVENT_TOPICS, DEAD_LETTERS_TOPIC}
 
 
 def test_arrow_and_iceberg_schemas_follow_the_contract() -> None:

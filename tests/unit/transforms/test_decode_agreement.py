@@ -18,8 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from trade_log import STORED_PRICE, STORED_SCHEMA, stored_decimal, stored_payload
 
-from ingestion.lander.columns import EARLIEST_US, LATEST_US, TradeSorter
-from ingestion.lander.peek import layouts
+from ingestion.lander.columns import EARLIEST_US, LATEST_US, EventSorter
 from lakehouse.kafka import TRADES_TOPIC
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec, Reason, UndecodableError
@@ -151,11 +150,8 @@ def lander_readings(payloads: list[bytes]) -> dict[int, int]:
     """The event time, in microseconds, of each payload that the lander lands."""
     offsets = pa.array(range(len(payloads)), pa.int64())
     columns = pa.table({"kafka_offset": offsets, "payload": pa.array(payloads, pa.binary())})
-    registry = ContractRegistry()
-    sorter = TradeSorter(
-        registry, layouts(registry, TRADES_TOPIC), max_payload_bytes=MAX_PAYLOAD_BYTES
-    )
-    found = sorter.sort(columns, TRADES_TOPIC)
+    sorter = EventSorter(ContractRegistry(), TRADES_TOPIC, max_payload_bytes=MAX_PAYLOAD_BYTES)
+    found = sorter.sort(columns)
     assert len(found.accepted) + len(found.refused) == len(payloads)
     times = found.accepted["event_time"].cast(pa.int64()).to_pylist()
     return dict(zip(found.accepted["kafka_offset"].to_pylist(), times, strict=True))
