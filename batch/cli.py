@@ -19,41 +19,48 @@ End = Annotated[str, typer.Option(help="Ingestion time at which the interval end
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+Datasets = Annotated[list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")]
+
+
 @app.command()
-def batch(start: Start, end: End, as_json: AsJson = False) -> None:
+def batch(start: Start, end: End, dataset: Datasets = None, as_json: AsJson = False) -> None:
     """Recompute the business hours that events ingested in an interval touch, and publish them.
 
     Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
+    from batch.datasets import chosen
     from batch.job import BatchJob
     from lakehouse.spark import spark_session
 
-    interval = Interval.parse(start, end)
+    interval, datasets = Interval.parse(start, end), chosen(dataset)
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
-    spark = spark_session(settings, "batch")
+    spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
     try:
-        report = BatchJob(spark, load_catalog(settings), settings).run(interval)
+        reports = [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
     finally:
         spark.stop()
-    hours = [hour.isoformat() for hour in report.business_hours]
     if as_json:
         typer.echo(
             json.dumps(
                 {
-                    "run_id": report.run_id,
-                    "business_hours": hours,
-                    "bronze_snapshot_id": report.snapshot_id,
-                    "trades": report.trades,
-                    "bars_changed": report.bars_changed,
+                    report.dataset: {
+                        "run_id": report.run_id,
+                        "business_hours": [hour.isoformat() for hour in report.business_hours],
+                        "bronze_snapshot_id": report.snapshot_id,
+                        "rows": dict(report.rows),
+                    }
+                    for report in reports
                 }
             )
         )
     else:
-        typer.echo(
-            f"{interval}: {len(hours)} business hours, {report.trades} trades, "
-            f"{report.bars_changed} bars new or changed"
-        )
+        for report in reports:
+            rows = ", ".join(f"{count} rows of {table}" for table, count in report.rows.items())
+            typer.echo(
+                f"{report.dataset} {interval}: {len(report.business_hours)} business hours"
+                + (f", {rows}" if rows else "")
+            )
 
 
 class DriftError(LakehouseError):
@@ -63,22 +70,27 @@ class DriftError(LakehouseError):
 
 
 @app.command()
-def reconcile(start: Start, end: End, as_json: AsJson = False) -> None:
+def reconcile(start: Start, end: End, dataset: Datasets = None, as_json: AsJson = False) -> None:
     """Compare the layers after an interval, keep the record, prune what batch has taken over.
 
     Exits with 3 when the layers contradict each other; nothing is pruned then.
 
     Example: lakehouse reconcile --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
+    from batch.datasets import chosen
     from batch.reconciliation import Reconciliation
     from lakehouse.spark import spark_session
 
-    interval = Interval.parse(start, end)
+    interval, datasets = Interval.parse(start, end), chosen(dataset)
     settings = get_settings("batch")
     configure_logging("reconcile", settings.log_level)
-    spark = spark_session(settings, "reconcile")
+    spark, catalog = spark_session(settings, "reconcile"), load_catalog(settings)
     try:
-        records = Reconciliation(spark, load_catalog(settings)).run(interval)
+        records = [
+            record
+            for one in datasets
+            for record in Reconciliation(spark, catalog, one).run(interval)
+        ]
     finally:
         spark.stop()
     rows = [

@@ -12,14 +12,12 @@ from pyspark.sql import functions as F
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
 from lakehouse.positions import LogPosition
-from lakehouse.transforms.trades import is_timely
-
-BRONZE = "bronze.market_trades"
+from lakehouse.transforms.events import is_timely
 
 
-def pinned_bronze(spark: SparkSession, snapshot_id: int) -> DataFrame:
-    """Read the bronze trades as of one snapshot."""
-    return spark.read.option("versionAsOf", str(snapshot_id)).table(f"{CATALOG_NAME}.{BRONZE}")
+def pinned_bronze(spark: SparkSession, table: str, snapshot_id: int) -> DataFrame:
+    """Read a bronze table as of one snapshot."""
+    return spark.read.option("versionAsOf", str(snapshot_id)).table(f"{CATALOG_NAME}.{table}")
 
 
 def ingested_in(interval: Interval) -> Column:

@@ -12,18 +12,17 @@ from datetime import UTC, datetime
 import structlog
 from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from batch.comparison import Comparison, compare, newest_versions
-from batch.inputs import hours_of, within
+from batch.dataset import Dataset, bronze_table
+from batch.pairs import Pair
 from batch.runs import Run, RunLog, append_row
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
-from lakehouse.intervals import Interval, covering
+from lakehouse.intervals import Interval
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
-from lakehouse.transforms.trades import minute_of
 from schemas import contract
 
 RECONCILIATIONS = "ops.reconciliations"
@@ -35,34 +34,6 @@ _log = structlog.get_logger(__name__)
 
 class NotPublishedError(LakehouseError):
     """Batch has not published the interval yet, so there is nothing to compare."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A table of both layers."""
-
-    batch: str
-    time: str
-    key: tuple[str, ...]
-
-    @property
-    def speed(self) -> str:
-        """The speed layer's twin."""
-        twin = contract(self.batch).speed_twin
-        if twin is None:
-            raise LakehouseError(f"the contract of {self.batch} names no speed twin")
-        return twin
-
-    def key_columns(self) -> dict[str, Column]:
-        """Return what identifies a row; a trade's id is unique within its minute."""
-        columns = {name: F.col(name) for name in self.key}
-        return columns | {"minute": minute_of(F.col(self.time))}
-
-
-PAIRS = (
-    Pair("silver.trades", time="event_time", key=("venue", "symbol", "trade_id")),
-    Pair("gold.bars_1m", time="window_start", key=("venue", "symbol")),
-)
 
 
 @dataclass(frozen=True)
@@ -83,13 +54,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Reconciles the layers of one lake."""
+    """Reconciles the layers of one dataset."""
 
     spark: SparkSession
     catalog: Catalog
 
+    dataset: Dataset
+
     def run(self, interval: Interval) -> list[Record]:
-        """Reconcile all tables after batch has published an interval.
+        """Reconcile the dataset's tables after batch has published an interval.
 
         All rows that the speed layer still holds are compared, since an interval's events may
         touch any of them. On drift nothing is pruned: the rows are the evidence.
@@ -97,16 +70,18 @@ class Reconciliation:
         Raises:
             NotPublishedError: A part of the interval has no published batch run.
         """
+        name, topic = self.dataset.name, self.dataset.topic
         runs = RunLog(self.catalog)
-        if gaps := runs.unpublished("batch", interval):
+        if gaps := runs.unpublished("batch", name, interval):
             raise NotPublishedError(
-                f"batch has not published {', '.join(map(str, gaps))}: run it before reconciling"
+                f"batch has not published {name} of {', '.join(map(str, gaps))}: run it before "
+                "reconciling"
             )
-        run = Run("reconcile", interval, ())
-        progress = read_progress(self.catalog.load_table("bronze.market_trades"))
+        run = Run("reconcile", name, interval, ())
+        progress = read_progress(self.catalog.load_table(bronze_table(self.dataset)))
         origin = LogPosition(progress.generation if progress else 0, 0).encode()
-        covered = batch_coverage(self.catalog, origin)
-        records = [self._reconcile(pair, covered) for pair in PAIRS]
+        covered = batch_coverage(self.catalog, name, topic, origin)
+        records = [self._reconcile(pair, covered) for pair in self.dataset.pairs]
         for record in records:
             append_row(self.catalog, RECONCILIATIONS, _row(run, record, covered))
             _log.info("reconciled", table=record.table, verdict=record.verdict)
@@ -117,11 +92,11 @@ class Reconciliation:
         speed_snapshot, speed = self._pinned(pair.speed)
         speed = newest_versions(speed, list(pair.key_columns().values()))
         batch_snapshot, batch = self._pinned(pair.batch)
-        in_hours = within(pair.time, covering(hours_of(speed, pair.time)))
+        meant = pair.rows_like(speed)
         comparison = compare(
-            batch.where(in_hours), speed, key=pair.key_columns(), time=pair.time, covered=covered
+            batch.where(meant), speed, key=pair.key_columns(), time=pair.time, covered=covered
         )
-        pruned = self._prune(pair, in_hours) if comparison.agrees else 0
+        pruned = self._prune(pair, meant) if comparison.agrees else 0
         if comparison.agrees and batch_snapshot is not None:
             self.spark.sql(
                 f"ALTER TABLE {CATALOG_NAME}.{pair.batch} CREATE OR REPLACE TAG {TAG} "
@@ -138,14 +113,14 @@ class Reconciliation:
         reader = self.spark.read.option("versionAsOf", str(snapshot.snapshot_id))
         return snapshot.snapshot_id, reader.table(identifier).select(*columns)
 
-    def _prune(self, pair: Pair, in_hours: Column) -> int:
+    def _prune(self, pair: Pair, meant: Column) -> int:
         """Delete the speed rows that the previous reconciliation's batch table had covered."""
         if TAG not in self.catalog.load_table(pair.batch).refs():
             return 0
         key = pair.key_columns()
         identity = [column.alias(name) for name, column in key.items()]
         covered, held = (
-            reader.table(f"{CATALOG_NAME}.{table}").where(in_hours).select(*identity, "last_offset")
+            reader.table(f"{CATALOG_NAME}.{table}").where(meant).select(*identity, "last_offset")
             for reader, table in (
                 (self.spark.read.option("versionAsOf", TAG), pair.batch),
                 (self.spark.read, pair.speed),
@@ -158,9 +133,10 @@ class Reconciliation:
         if pruned:
             doomed.createOrReplaceTempView("doomed")
             match = " AND ".join(f"doomed.{name} = held.{name}" for name in pair.key)
+            if pair.windowed:
+                match += f" AND doomed.minute = date_trunc('minute', held.{pair.time})"
             self.spark.sql(
                 f"MERGE INTO {CATALOG_NAME}.{pair.speed} AS held USING doomed ON {match}"
-                f" AND doomed.minute = date_trunc('minute', held.{pair.time})"
                 " AND doomed.last_offset = held.last_offset WHEN MATCHED THEN DELETE"
             )
         return pruned

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -32,6 +32,7 @@ class Run:
     """One execution of a step over a data interval."""
 
     kind: str
+    dataset: str
     interval: Interval
     business_hours: tuple[datetime, ...]
     # What happened when is bookkeeping about the run; no result depends on it.
@@ -59,6 +60,7 @@ class RunLog:
         row = {
             "run_id": run.run_id,
             "kind": run.kind,
+            "dataset": run.dataset,
             "interval_start": run.interval.start,
             "interval_end": run.interval.end,
             "status": status.value,
@@ -72,19 +74,17 @@ class RunLog:
         }
         append_row(self._catalog, RUNS, row)
 
-    def latest_ends(
-        self, kind: str, after: datetime, hours: Iterable[datetime]
-    ) -> dict[datetime, datetime]:
-        """Return, of some business hours, the latest interval end beyond ``after`` that was run.
+    def latest_ends(self, run: Run) -> dict[datetime, datetime]:
+        """Return, by business hour, the latest end of the dataset's runs that reach beyond a run.
 
         Runs that only started count: one that published nothing did no harm by counting, one that
         published and then died before it said so must count.
         """
-        wanted = set(hours)
+        end = run.interval.end
         rows = (
             self._catalog.load_table(RUNS)
             .scan(
-                row_filter=f"kind = '{kind}' and interval_end > '{after.isoformat()}'",
+                row_filter=f"{_of(run.kind, run.dataset)} and interval_end > '{end.isoformat()}'",
                 selected_fields=("interval_end", "business_hours"),
             )
             .to_arrow()
@@ -93,16 +93,15 @@ class RunLog:
         latest: dict[datetime, datetime] = {}
         for row in rows:
             for hour in map(datetime.fromisoformat, json.loads(row["business_hours"])):
-                if hour in wanted:
-                    latest[hour] = max(row["interval_end"], latest.get(hour, after))
+                latest[hour] = max(row["interval_end"], latest.get(hour, end))
         return latest
 
-    def unpublished(self, kind: str, interval: Interval) -> list[Interval]:
-        """Return the parts of an interval that no published run of a kind covers, in order."""
+    def unpublished(self, kind: str, dataset: str, interval: Interval) -> list[Interval]:
+        """Return the parts of an interval that no published run covers, in order."""
         rows = (
             self._catalog.load_table(RUNS)
             .scan(
-                row_filter=f"kind = '{kind}' and status = '{Status.PUBLISHED}'"
+                row_filter=f"{_of(kind, dataset)} and status = '{Status.PUBLISHED}'"
                 f" and interval_start < '{interval.end.isoformat()}'"
                 f" and interval_end > '{interval.start.isoformat()}'",
                 selected_fields=("interval_start", "interval_end"),
@@ -118,6 +117,10 @@ class RunLog:
         if reached < interval.end:
             gaps.append(Interval(reached, interval.end))
         return gaps
+
+
+def _of(kind: str, dataset: str) -> str:
+    return f"kind = '{kind}' and dataset = '{dataset}'"
 
 
 def append_row(catalog: Catalog, name: str, row: Mapping[str, object]) -> None:

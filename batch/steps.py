@@ -1,55 +1,50 @@
 """The steps of a batch run: each calls a transform, writes to a branch, audits what it wrote."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from batch.audit import audit
+from batch.dataset import Work, Written
 from batch.inputs import ingested_in, rows_of_hours, within
 from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
-from lakehouse.transforms.trades import observe, resolve, trade_key
 from schemas import contract
 
 
-@dataclass(frozen=True)
-class TradesWritten:
-    """What became of the events of a run."""
-
-    written: int
-    refused: int
-
-
-def write_trades(
-    spark: SparkSession,
-    events: DataFrame,
+def write_hours(
+    work: Work,
     branch: Branch,
-    as_of: Mapping[datetime, datetime],
-    interval: Interval,
-) -> TradesWritten:
-    """Recompute the trades of whole business hours from all of their events.
+    transform: Callable[[DataFrame], DataFrame],
+    *,
+    time: str,
+    key: Sequence[Column],
+) -> Written:
+    """Recompute whole business hours of a table from all of their events.
 
     Args:
-        spark: The session.
-        events: The validated events of the hours, and those ingested in the interval.
-        branch: Where to write, in place of what is there of the hours.
-        as_of: By business hour, the time before which an event must have been ingested to count.
-        interval: The run's interval; refusals are counted in it.
+        work: The run, with the hours that its events touch.
+        branch: Where to write, in place of what is there of the hours; partitioned by hour.
+        transform: From accepted events to the table's rows.
+        time: The table's column that tells to which hour a row belongs.
+        key: What identifies a row.
+
+    Raises:
+        batch.audit.AuditError: What was written is not sound.
     """
     table = contract(branch.table)
     judged, computed = Observation(), Observation()
-    is_refused = F.col("rejection").isNotNull() & ingested_in(interval)
-    accepted = events.observe(judged, F.count_if(is_refused).alias("refused")).where(
-        rows_of_hours(as_of)
-    )
-    trades = resolve(observe(accepted)).select(*table.column_names)
+    in_hours, in_interval = rows_of_hours(work.as_of), ingested_in(work.interval)
+    events = work.judge(work.bronze.where(in_hours | in_interval))
+    is_refused = F.col("rejection").isNotNull() & in_interval
+    accepted = events.observe(judged, F.count_if(is_refused).alias("refused")).where(in_hours)
+    rows = transform(accepted).select(*table.column_names)
     (
-        trades.observe(computed, F.count("*").alias("rows"))
+        rows.observe(computed, F.count("*").alias("rows"))
         .sortWithinPartitions(*table.sort_order)
         .writeTo(branch.target)
         # The audit finds nulls where none may be; Spark can't tell them from nullable columns.
@@ -60,53 +55,56 @@ def write_trades(
         .option("fanout-enabled", "true")
         .overwritePartitions()
     )
-    rows: int = computed.get["rows"]
-    written = branch.read(spark).where(within("event_time", covering(as_of)))
-    audit(written, table, key=trade_key(), rows=rows)
-    return TradesWritten(written=rows, refused=judged.get["refused"])
+    count: int = computed.get["rows"]
+    written = branch.read(work.spark).where(within(time, covering(work.as_of)))
+    audit(written, table, key=key, rows=count)
+    return Written({branch.table: count}, judged.get["refused"])
 
 
-def write_bars(
+def write_keyed(
     spark: SparkSession,
-    bars: DataFrame,
+    rows: DataFrame,
     branch: Branch,
     *,
     where: Column,
-    totals: Mapping[str, Any],
+    totals: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
-    """Bring bars up to date; only rows that differ are written, and none is ever removed.
+    """Bring rows up to date by key; only those that differ are written, and none is removed.
 
     Args:
         spark: The session.
-        bars: The recomputed bars.
+        rows: The recomputed rows.
         branch: Where to write.
-        where: The rows of the table that the bars are to be.
-        totals: What columns of the bars must add up to.
+        where: The rows of the table that these are to be.
+        totals: What columns of the rows must add up to.
 
     Returns:
-        How many bars were new or different.
+        How many rows were new or different.
+
+    Raises:
+        batch.audit.AuditError: What was written is not sound.
     """
     table = contract(branch.table)
     # Materialised, so that what is merged does not depend on the table that it is merged into.
-    bars = bars.select(*table.column_names).localCheckpoint()
+    rows = rows.select(*table.column_names).localCheckpoint()
     now = branch.read(spark).where(where).select(*table.column_names)
-    changed = bars.subtract(now).localCheckpoint()
-    rows: int = changed.count()
-    if rows:
+    changed = rows.subtract(now).localCheckpoint()
+    count: int = changed.count()
+    if count:
         match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
-        changed.createOrReplaceTempView("changed_bars")
+        changed.createOrReplaceTempView("changed_rows")
         spark.sql(
-            f"MERGE INTO {branch.target} AS target USING changed_bars AS source ON {match}"
+            f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
             " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
     audit(
         branch.read(spark).where(where),
         table,
         key=[*map(F.col, table.key)],
-        rows=bars.count(),
+        rows=rows.count(),
         totals=totals,
     )
-    return rows
+    return count
 
 
 def write_dead_letters(

@@ -23,6 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
+from batch.datasets.trades import Trades
 from batch.job import BatchJob
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
@@ -102,7 +103,7 @@ def work(peer: str, home: Path) -> float:
         progress = read_progress(bronze)
         if progress is None:
             raise SystemExit("nothing was landed")
-        BatchJob(spark, catalog, settings).run(Interval(SINCE, progress.ingested_through))
+        BatchJob(spark, catalog, settings, Trades()).run(Interval(SINCE, progress.ingested_through))
     else:
         files = bronze.inspect.files()["file_path"].to_pylist()
         plain_bars(spark, files).write.mode("overwrite").parquet(str(home / "plain_bars"))

@@ -208,10 +208,12 @@ class Tour:
     def _batch(self, watch: "_Watch", start: datetime, end: datetime) -> None:
         with self._screen.step(f"lakehouse batch, over what was ingested {_span(start, end)}"):
             report = self._run("batch", watch, start, end)
-        self._outcome.batch = report
+        self._outcome.batch = report["trades"]
+        rows = report["trades"]["rows"]
+        bars = sum(count for table, count in rows.items() if table.startswith("gold."))
         self._screen.note(
-            f"  recomputed {len(report['business_hours'])} business hours: {report['trades']:,} "
-            f"trades, {report['bars_changed']} bars new or changed"
+            f"  recomputed {len(report['trades']['business_hours'])} business hours: "
+            f"{rows['silver.trades']:,} trades, {bars} bars new or changed"
         )
 
     def _reconcile(self, watch: "_Watch", start: datetime, end: datetime) -> None:

@@ -7,7 +7,6 @@ from functools import cached_property, partial
 
 from pyiceberg.catalog import Catalog
 
-from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.positions import LogPosition
 
 RUNS = "ops.runs"
@@ -16,7 +15,9 @@ BATCH = "batch"
 PUBLISHED = "PUBLISHED"
 
 
-def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
+def batch_coverage(
+    catalog: Catalog, dataset: str, topic: str, generation_start: int
+) -> dict[int, int]:
     """Return, by log partition, the first position that batch may not have seen.
 
     A run covers the positions from the first to the last that were ingested in its interval. Runs
@@ -25,6 +26,8 @@ def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
 
     Args:
         catalog: The lake's catalog.
+        dataset: What batch makes of the topic.
+        topic: The topic.
         generation_start: Encoded position of offset 0 of the topic's present generation.
 
     Returns:
@@ -33,7 +36,7 @@ def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
     rows = (
         catalog.load_table(RUNS)
         .scan(
-            row_filter=f"kind = '{BATCH}' and status = '{PUBLISHED}'",
+            row_filter=(f"kind = '{BATCH}' and dataset = '{dataset}' and status = '{PUBLISHED}'"),
             selected_fields=("offsets",),
         )
         .to_arrow()
@@ -43,7 +46,7 @@ def batch_coverage(catalog: Catalog, generation_start: int) -> dict[int, int]:
     for row in rows:
         for partition, (first, end) in json.loads(row["offsets"] or "{}").items():
             ranges[int(partition)].append((first, end))
-    refused = _Refused(catalog, generation_start)
+    refused = _Refused(catalog, topic, generation_start)
     covered = {
         partition: _reach(generation_start, found, partial(refused.all_between, partition))
         for partition, found in sorted(ranges.items())
@@ -62,10 +65,11 @@ def _reach(
 
 
 class _Refused:
-    """What the lander has refused of the trades' topic; read when somebody first asks."""
+    """What the lander has refused of a topic; read when somebody first asks."""
 
-    def __init__(self, catalog: Catalog, generation_start: int) -> None:
+    def __init__(self, catalog: Catalog, topic: str, generation_start: int) -> None:
         self._catalog = catalog
+        self._topic = topic
         self._start = generation_start
 
     def all_between(self, partition: int, first: int, end: int) -> bool:
@@ -78,7 +82,7 @@ class _Refused:
         generation = LogPosition.decode(self._start).generation
         rows = self._catalog.load_table(DEAD_LETTERS).scan(
             row_filter=(
-                f"topic = '{TRADES_TOPIC}' and stage = 'lander' and topic_generation = {generation}"
+                f"topic = '{self._topic}' and stage = 'lander' and topic_generation = {generation}"
             ),
             selected_fields=("kafka_partition", "kafka_offset"),
         )

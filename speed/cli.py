@@ -1,9 +1,10 @@
 """``lakehouse speed``: the speed layer as a process."""
 
 import signal
+from collections.abc import Callable
 from functools import partial
-from threading import Event
-from typing import Annotated
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,11 @@ from lakehouse.heartbeat import Heartbeat
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from speed.flow import Flow
 
 # A micro-batch is small and always of the same shape: there is nothing to adapt to or to divide.
 SMALL_AND_OFTEN = {
@@ -39,7 +45,9 @@ def speed(
     Example: lakehouse speed --once
     """
     from lakehouse.spark import spark_session
+    from speed.flows import FLOWS
     from speed.query import run_query
+    from speed.together import run_together
 
     settings = get_settings("speed")
     configure_logging("speed", settings.log_level)
@@ -50,8 +58,16 @@ def speed(
         signal.signal(number, lambda *_: stop.set())
     catalog = load_catalog(settings)
     session = partial(spark_session, settings, "speed", **SMALL_AND_OFTEN)
+    one_at_a_time = Lock()
+
+    def shared_session() -> "SparkSession":
+        with one_at_a_time:
+            return session()
+
+    def run(flow: "Flow", beat: Callable[[], None]) -> None:
+        run_query(shared_session, settings, catalog, flow, once=once, stop=stop, beat=beat)
+
     try:
-        beat = Heartbeat(settings, "speed").beat
-        run_query(session, settings, catalog, once=once, stop=stop, beat=beat)
+        run_together(FLOWS, run, stop=stop, beat=Heartbeat(settings, "speed").beat)
     finally:
         session().stop()

@@ -5,7 +5,7 @@ Most of it is what Spark reports of each micro-batch: taken from there, it costs
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -52,7 +52,7 @@ COMMIT_SECONDS = Histogram(
     ["table"],
     buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
 )
-RESTARTS = Counter("lakehouse_speed_restarts", "Starts of the query after a failure.")
+RESTARTS = Counter("lakehouse_speed_restarts", "Starts of a query after a failure.")
 EXPIRED = Counter("lakehouse_speed_expired_snapshots", "Snapshots expired.", ["table"])
 
 
@@ -72,34 +72,32 @@ class Freshness(Collector):
     which nothing was left to read; the later of the two is an upper bound of its age.
 
     Args:
-        tables: The tables that a commit makes visible.
         registry: Where it is served from.
     """
 
-    def __init__(self, tables: tuple[str, ...], registry: CollectorRegistry | None = REGISTRY):
-        self._tables = tables
-        self._seen_through: float | None = None
+    def __init__(self, registry: CollectorRegistry | None = REGISTRY):
+        self._seen_through: dict[str, float] = {}
         self._lock = Lock()
         if registry is not None:
             registry.register(self)
 
-    def seen(self, through: float) -> None:
-        """Note that every event up to a time, in seconds since the epoch, is committed."""
+    def seen(self, tables: Iterable[str], through: float) -> None:
+        """Note that tables have every event of theirs up to a time, in seconds since the epoch."""
         with self._lock:
-            self._seen_through = max(through, self._seen_through or through)
+            for table in tables:
+                self._seen_through[table] = max(through, self._seen_through.get(table, through))
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Yield the family without values."""
         yield self._family()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the age by table; nothing before the first micro-batch."""
+        """Yield the age by table; nothing of a table before its first micro-batch."""
         family = self._family()
         with self._lock:
-            through = self._seen_through
-        if through is not None:
-            for table in self._tables:
-                family.add_metric([table], max(0.0, time.time() - through))
+            seen_through = dict(self._seen_through)
+        for table, through in seen_through.items():
+            family.add_metric([table], max(0.0, time.time() - through))
         yield family
 
     @staticmethod
@@ -112,10 +110,11 @@ class Freshness(Collector):
 
 
 class BatchReports:
-    """Turns Spark's reports of micro-batches into metrics, each report once."""
+    """Turns Spark's reports of one flow's micro-batches into metrics, each report once."""
 
-    def __init__(self, topic: str, freshness: Freshness) -> None:
+    def __init__(self, topic: str, tables: tuple[str, ...], freshness: Freshness) -> None:
         self._topic = topic
+        self._tables = tables
         self._freshness = freshness
         self._last_batch = -1
         self._last_report: str | None = None
@@ -154,12 +153,12 @@ class BatchReports:
                 STAGE_SECONDS.labels(stage=stage).inc(milliseconds / 1000)
         self._take_observed(report.get("observedMetrics", {}).get(OBSERVATION), began + seconds)
         if not behind:
-            self._freshness.seen(began)
+            self._freshness.seen(self._tables, began)
 
     def caught_up(self) -> None:
         """Note that the log holds nothing that was not processed."""
         LAG.labels(topic=self._topic).set(0)
-        self._freshness.seen(time.time())
+        self._freshness.seen(self._tables, time.time())
 
     def _take_observed(self, observed: Mapping[str, Any] | None, ended: float) -> None:
         if not observed or not observed.get("newest"):
@@ -170,7 +169,7 @@ class BatchReports:
         )
         NEWEST_DELAY_SECONDS.observe(np.asarray([max(0.0, ended - newest)]), self._topic)
         OLDEST_DELAY_SECONDS.observe(np.asarray([max(0.0, ended - oldest)]), self._topic)
-        self._freshness.seen(newest)
+        self._freshness.seen(self._tables, newest)
 
 
 def _offsets_behind(report: Mapping[str, Any]) -> int:

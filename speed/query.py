@@ -20,12 +20,12 @@ from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings, topic_id
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
+from schemas import landed_topics
 from schemas.registry import schema_registry
 from speed import metrics
-from speed.layer import BARS_RT, TOPIC, TRADES_RT, SpeedLayer, observations
+from speed.flow import Flow, observations
 from speed.log import log_starts
 
-BRONZE = "bronze.market_trades"
 # Catching up in bites keeps a micro-batch, and what a crash repeats, to seconds.
 MAX_EVENTS_PER_BATCH = 100_000
 # How soon a stop request is noticed; the query itself does not wait for it.
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.5
 # behind before it has looked (SPARK-55271). The batch is committed by then; the query is not.
 REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
 
-_freshness = metrics.Freshness((TRADES_RT, BARS_RT))
+_freshness = metrics.Freshness()
 # What is away for longer is for an operator; until then a restart would only lose time.
 OUTAGE_SECONDS = 900.0
 FIRST_WAIT_SECONDS = 1.0
@@ -53,24 +53,26 @@ class UncoveredLogError(LakehouseError):
     """The log has lost events that batch has not seen: windows would be partial."""
 
 
-def current_generation(settings: Settings, catalog: Catalog) -> int:
-    """Return the generation of the topic, as the lander declared it.
+def current_generation(settings: Settings, catalog: Catalog, topic: str) -> int:
+    """Return the generation of a topic, as the lander declared it.
 
     Raises:
         WrongTopicError: The topic was made anew and the lander was not told.
     """
-    progress = read_progress(catalog.load_table(BRONZE))
+    progress = read_progress(catalog.load_table(landed_topics()[topic]))
     if progress is None:
         return 0
-    if progress.topic_id != (found := topic_id(settings, TOPIC)):
+    if progress.topic_id != (found := topic_id(settings, topic)):
         raise WrongTopicError(
-            f"topic {TOPIC} has the id {found}, bronze was landed from {progress.topic_id}: the "
+            f"topic {topic} has the id {found}, bronze was landed from {progress.topic_id}: the "
             "topic was made anew; declare it with `lakehouse land --new-generation`"
         )
     return progress.generation
 
 
-def starting_offsets(settings: Settings, catalog: Catalog, generation: int) -> dict[int, int]:
+def starting_offsets(
+    settings: Settings, catalog: Catalog, flow: Flow, generation: int
+) -> dict[int, int]:
     """Return the offset of each partition at which a query without a checkpoint must start.
 
     That is where batch's coverage ends: what lies before is in silver, all of it.
@@ -79,14 +81,15 @@ def starting_offsets(settings: Settings, catalog: Catalog, generation: int) -> d
         UncoveredLogError: The log begins later than that.
     """
     origin = LogPosition(generation, 0).encode()
-    coverage = batch_coverage(catalog, origin)
+    coverage = batch_coverage(catalog, flow.name, flow.topic, origin)
     offsets = {}
-    for partition, first in log_starts(settings, TOPIC).items():
+    for partition, first in log_starts(settings, flow.topic).items():
         offset = coverage.get(partition, origin) - origin
         if first > offset:
             raise UncoveredLogError(
-                f"{TOPIC} partition {partition} begins at offset {first}, batch has covered it "
-                f"up to {offset}: run `lakehouse batch` over all that is landed, then start again"
+                f"{flow.topic} partition {partition} begins at offset {first}, batch has covered "
+                f"it up to {offset}: run `lakehouse batch` over all that is landed, then start "
+                "again"
             )
         offsets[partition] = offset
     return offsets
@@ -96,12 +99,13 @@ def run_query(
     session: Callable[[], SparkSession],
     settings: Settings,
     catalog: Catalog,
+    flow: Flow,
     *,
     once: bool,
     stop: Event,
     beat: Callable[[], None],
 ) -> None:
-    """Run the speed layer's query until its end or until a stop is asked for.
+    """Run a flow's query until its end or until a stop is asked for.
 
     What fails is tried again for as long as an outage may last: the log, the catalog, the store or
     the cluster may be away, and how they fail is theirs to choose. Nothing is lost meanwhile: a
@@ -111,6 +115,7 @@ def run_query(
         session: Returns the Spark session, another one if the last has died.
         settings: Addresses, checkpoint folder and trigger.
         catalog: The lake's catalog.
+        flow: What to make of which topic.
         once: End at the end of the log as it is now; a failure ends it, too.
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
@@ -128,8 +133,8 @@ def run_query(
 
     while not stop.is_set():
         try:
-            query = start_query(session(), settings, catalog, once=once)
-            wait(query, stop, beat=note, upkeep=lambda: expire_history(catalog))
+            query = start_query(session(), settings, catalog, flow, once=once)
+            wait(query, flow, stop, beat=note, upkeep=lambda: expire_history(catalog, flow))
         except LakehouseError:
             raise
         except Exception as error:
@@ -140,7 +145,12 @@ def run_query(
                 raise
             metrics.RESTARTS.inc()
             seconds = next(waits)
-            _log.warning("starting again", wait_seconds=round(seconds, 1), error=_first_line(error))
+            _log.warning(
+                "starting again",
+                topic=flow.topic,
+                wait_seconds=round(seconds, 1),
+                error=_first_line(error),
+            )
             stop.wait(seconds)
         else:
             return
@@ -159,40 +169,43 @@ def _first_line(error: Exception) -> str:
 
 
 def start_query(
-    spark: SparkSession, settings: Settings, catalog: Catalog, *, once: bool
+    spark: SparkSession, settings: Settings, catalog: Catalog, flow: Flow, *, once: bool
 ) -> StreamingQuery:
-    """Start the speed layer's query on the trades topic.
+    """Start a flow's query on its topic.
 
     Args:
         spark: The session.
         settings: Addresses, checkpoint folder and trigger.
         catalog: The lake's catalog.
+        flow: What to make of which topic.
         once: Stop at the end of the log as it is now, instead of going on.
     """
-    generation = current_generation(settings, catalog)
-    checkpoint = settings.checkpoints / "speed" / f"{TOPIC}.g{generation}"
-    layer = SpeedLayer(spark)
+    topic = flow.topic
+    generation = current_generation(settings, catalog, topic)
+    checkpoint = settings.checkpoints / "speed" / f"{topic}.g{generation}"
+    fold = flow.fold(spark)
     source = (
         spark.readStream.format("kafka")
         .options(**{f"kafka.{key}": value for key, value in jvm_client_settings(settings).items()})
         .option("groupIdPrefix", f"{GROUP_PREFIX}speed")
-        .option("subscribe", TOPIC)
+        .option("subscribe", topic)
         .option("maxOffsetsPerTrigger", MAX_EVENTS_PER_BATCH)
         .option("failOnDataLoss", "true")
     )
     if not (checkpoint / "offsets").exists():
-        starts = {str(p): o for p, o in starting_offsets(settings, catalog, generation).items()}
-        source = source.option("startingOffsets", json.dumps({TOPIC: starts}))
+        starts = starting_offsets(settings, catalog, flow, generation)
+        stated = {topic: {str(partition): offset for partition, offset in starts.items()}}
+        source = source.option("startingOffsets", json.dumps(stated))
     records = records_of(source.load(), generation).observe(
         metrics.OBSERVATION, *metrics.observed_columns()
     )
     writer = (
         observations(
-            records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
+            flow, records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
         )
-        .writeStream.queryName(f"speed_{TOPIC}")
+        .writeStream.queryName(f"speed_{topic}")
         .option("checkpointLocation", checkpoint.as_uri())
-        .foreachBatch(lambda micro_batch, _batch_id: layer.process(micro_batch))
+        .foreachBatch(lambda micro_batch, _batch_id: fold.process(micro_batch))
     )
     every = f"{settings.speed_trigger_seconds} seconds"
     return (
@@ -200,9 +213,9 @@ def start_query(
     ).start()
 
 
-def expire_history(catalog: Catalog) -> None:
-    """Keep the history of the tables that this layer commits to every second short."""
-    for table in (TRADES_RT, BARS_RT):
+def expire_history(catalog: Catalog, flow: Flow) -> None:
+    """Keep the history of the tables that a flow commits to every second short."""
+    for table in flow.tables:
         now = datetime.now(UTC)
         expired = expire(catalog.load_table(table), now=now, carries_progress=False)
         metrics.EXPIRED.labels(table=table).inc(expired)
@@ -220,12 +233,18 @@ def records_of(log: DataFrame, generation: int) -> DataFrame:
 
 
 def wait(
-    query: StreamingQuery, stop: Event, *, beat: Callable[[], None], upkeep: Callable[[], None]
+    query: StreamingQuery,
+    flow: Flow,
+    stop: Event,
+    *,
+    beat: Callable[[], None],
+    upkeep: Callable[[], None],
 ) -> None:
     """Wait until the query ends or a stop is asked for; then stop it between two batches.
 
     Args:
         query: The running query.
+        flow: Whose query it is.
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
         upkeep: Called once a minute.
@@ -234,8 +253,8 @@ def wait(
         pyspark.errors.StreamingQueryException: The query failed.
     """
     last_batch, kept_up_at = None, monotonic()
-    reports = metrics.BatchReports(TOPIC, _freshness)
-    for table in (TRADES_RT, BARS_RT):
+    reports = metrics.BatchReports(flow.topic, flow.tables, _freshness)
+    for table in flow.tables:
         metrics.EXPIRED.labels(table=table)  # from 0 on
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):

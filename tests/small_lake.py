@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from trade_log import payload
 
 import schemas
+from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob, Report
 from batch.reconciliation import Reconciliation, Record
 from demo.oracle import LoggedEvent
@@ -25,9 +26,11 @@ from lakehouse.progress import Progress
 from lakehouse.settings import Settings
 from schemas import tables
 from schemas.registry import ContractRegistry
-from speed.layer import SpeedLayer, observations
+from speed.flow import observations
+from speed.flows.trades import Trades as TradesFlow
 
-TOPIC = "market.trades"
+FLOW, DATASET = TradesFlow(), TradesDataset()
+TOPIC = FLOW.topic
 EPOCH = datetime(2024, 8, 9, 6, 0, tzinfo=UTC)
 TICK = timedelta(minutes=1)
 PARTITIONS = 2
@@ -139,11 +142,11 @@ class SmallLake:
 
     def batch(self, interval: Interval) -> Report:
         """Run batch over an interval of landings."""
-        return BatchJob(self.spark, self.catalog, self.settings).run(interval)
+        return BatchJob(self.spark, self.catalog, self.settings, DATASET).run(interval)
 
     def reconcile(self, interval: Interval) -> list[Record]:
         """Reconcile after batch has run over an interval of landings."""
-        return Reconciliation(self.spark, self.catalog).run(interval)
+        return Reconciliation(self.spark, self.catalog, DATASET).run(interval)
 
     def stream(self) -> None:
         """Process what has been produced since in one micro-batch of the speed layer."""
@@ -161,13 +164,13 @@ class SmallLake:
         if rows:
             records = self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS))
             limit = self.settings.max_payload_bytes
-            news = observations(records, ContractRegistry(), max_payload_bytes=limit)
+            news = observations(FLOW, records, ContractRegistry(), max_payload_bytes=limit)
             self.speed.process(news)
         self.read = {partition: len(log) for partition, log in self.logs.items()}
 
     def restart_speed(self, *, forget: int = 0) -> None:
         """Start the speed layer anew; it may repeat its last events, as after a crash."""
-        self.speed = SpeedLayer(self.spark)
+        self.speed = FLOW.fold(self.spark)
         self.read = {partition: max(0, at - forget) for partition, at in self.read.items()}
 
     def events(self) -> list[LoggedEvent]:

@@ -55,7 +55,7 @@ def our_metrics() -> list[OurMetric]:
     found += _declared(speed, "speed")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)
-        for family in speed.Freshness((), None).describe()
+        for family in speed.Freshness(None).describe()
     ]
     for family in families.FAMILIES.values():
         kind, suffix = ("counter", "_total") if family.is_counter else ("gauge", "")

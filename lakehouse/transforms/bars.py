@@ -5,7 +5,10 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.trades import counts, minute_of, second_of
+from lakehouse.transforms.events import minute_of, second_of
+from lakehouse.transforms.trades import (
+    counts,
+)
 
 _MONEY = "decimal(38,16)"
 _VOLUME = "decimal(38,8)"

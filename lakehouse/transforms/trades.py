@@ -1,7 +1,8 @@
-"""Trades: from log records to one resolved row per trade. Pure functions, run by both layers.
+"""Trades: from events to one resolved row per trade. Pure functions, run by both layers.
 
-The road of an event: `decode` reads it, `validate` judges it, `observe` turns it into what it says
-about its trade, `resolve` folds everything said about a trade into one row.
+The road of an event: `lakehouse.transforms.events.decode` reads it, `validate` judges it, `observe`
+turns it into what it says about its trade, `resolve` folds everything said about a trade into one
+row.
 
 `resolve` is a merge in the mathematical sense: commutative, associative and idempotent. A resolved
 row is itself an observation, so rows may be folded again with newer events, with the other layer's
@@ -9,39 +10,21 @@ rows, or with themselves, in any order, and the result is the same. Replays and 
 therefore harmless.
 """
 
-import json
-from collections.abc import Mapping
-from datetime import timedelta
 from decimal import Decimal
-from functools import reduce
-from operator import or_
-from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.avro.functions import from_avro
 
-from lakehouse.positions import POSITIONS_PER_GENERATION
+from lakehouse.transforms.events import first_broken, minute_of, time_rules
 
 TRADE, CORRECTION, CANCEL = "TRADE", "CORRECTION", "CANCEL"
 BASE, CONTRACT = "BASE", "CONTRACT"
 ACTIVE, CORRECTED, CANCELLED, UNMATCHED = "ACTIVE", "CORRECTED", "CANCELLED", "UNMATCHED"
 
-# Electronic markets' tick data does not go back further; an older time is a defect of its source.
-EARLIEST_EVENT_TIME = "2000-01-01 00:00:00"
-# Clocks of venues and brokers differ by seconds (the shipped sample: 1.25 s); an hour is a fault.
-LATEST_AHEAD_OF_LOG = timedelta(hours=1)
-
 # Sums of notionals have 22 digits before the point: bounded trades keep ten million of them from
 # overflowing, which would stop a layer for good.
 MAX_NOTIONAL = Decimal(10**15)
 MAX_CONTRACT_SIZE = Decimal(10**5)
-
-# Confluent wire format: one magic byte, a four-byte schema id, the Avro body.
-_HEADER_BYTES = 5
-# Of a decimal with up to 18 digits Spark takes the lowest 64 bits, whatever else is there: 2**64
-# and 5 units would be read as 5 units. Of a wider one it takes all digits, and refuses too many.
-_CHECKED_PRECISION = 38
 
 OBSERVED_COLUMNS = (
     "venue",
@@ -68,110 +51,9 @@ def trade_key() -> list[Column]:
     return [*map(F.col, ("venue", "symbol", "trade_id")), minute_of(F.col("event_time"))]
 
 
-def minute_of(time: Column) -> Column:
-    """Return the start of the UTC minute that a timestamp falls in."""
-    return F.date_trunc("minute", time)
-
-
-def second_of(time: Column) -> Column:
-    """Return the start of the UTC second that a timestamp falls in."""
-    return F.date_trunc("second", time)
-
-
-def is_timely(event_time: Column, kafka_timestamp: Column) -> Column:
-    """Tell whether an event time can be believed, judged by the log's time, never by a clock."""
-    return (event_time >= F.to_timestamp(F.lit(EARLIEST_EVENT_TIME))) & (
-        event_time <= kafka_timestamp + F.lit(LATEST_AHEAD_OF_LOG)
-    )
-
-
 def counts(state: Column) -> Column:
     """Tell whether a trade in this state is part of the market's totals."""
     return state.isin(ACTIVE, CORRECTED)
-
-
-def decode(
-    records: DataFrame,
-    *,
-    writer_schemas: Mapping[int, str],
-    reader_schema: str,
-    max_payload_bytes: int,
-) -> DataFrame:
-    """Read the events of log records by their writers' schemas.
-
-    Args:
-        records: One row per log record; of its columns ``payload`` is read, and
-            ``topic_generation``, ``kafka_partition`` and ``kafka_offset`` give the position.
-        writer_schemas: Avro schema JSON by schema id: every schema an event may be written in.
-        reader_schema: Avro schema JSON that all events are resolved to.
-        max_payload_bytes: Larger payloads are refused.
-
-    Returns:
-        The records' columns; the event's fields (null where it can't be read); ``log_partition``;
-        ``log_position``, the encoded position of the record; and ``rejection``, the reason why it
-        can't be read, or null.
-    """
-    payload = F.col("payload")
-    size = F.octet_length(payload)
-    schema_id = F.conv(F.hex(F.substring(payload, 2, 4)), 16, 10).cast("long")
-    body = F.substring(payload, _HEADER_BYTES + 1, max_payload_bytes)
-    # The default FAILFAST mode would stop the layer at the first poison event.
-    wide_schema, decimals = _with_checked_decimals(reader_schema)
-    options = {"mode": "PERMISSIVE", "avroSchema": wide_schema}
-    event = F.coalesce(
-        *(
-            F.when(schema_id == writer_id, from_avro(body, writer_schema, options))
-            for writer_id, writer_schema in writer_schemas.items()
-        )
-    )
-    rejection = (
-        F.when(payload.isNull() | (size == 0), "empty_payload")
-        .when(size > max_payload_bytes, "payload_too_large")
-        .when(F.substring(payload, 1, 1) != F.lit(b"\x00"), "bad_magic_byte")
-        .when(size < _HEADER_BYTES, "truncated_payload")
-        .when(~schema_id.isin(*writer_schemas), "unknown_schema_id")
-    )
-    position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
-        "kafka_offset"
-    )
-    fitted = {name: F.col(name).try_cast(type_) for name, type_ in decimals.items()}
-    overflows = [F.col(name).isNotNull() & fitted[name].isNull() for name in fitted]
-    return (
-        records.withColumn("rejection", rejection)
-        # The event's own time replaces the copy that bronze keeps for pruning.
-        .drop("event_time")
-        # A generator, since the optimiser copies no expression across one: each body is read once,
-        # not once for every field and rule that asks for it.
-        .select("*", F.inline(F.array(F.when(F.col("rejection").isNull(), event))))
-        # An unreadable body comes back as a record of nulls; an event always has a type.
-        .withColumn(
-            "rejection",
-            F.coalesce(
-                "rejection",
-                F.when(reduce(or_, overflows, F.col("event_type").isNull()), "undecodable_payload"),
-            ),
-        )
-        .withColumns(fitted)
-        .withColumns({"log_partition": F.col("kafka_partition"), "log_position": position})
-    )
-
-
-def _with_checked_decimals(schema_json: str) -> tuple[str, dict[str, str]]:
-    """Widen the decimals of an Avro schema; return it and the types they had, by field."""
-    types: dict[str, str] = {}
-
-    def widened(name: str, avro_type: Any) -> Any:
-        if isinstance(avro_type, list):
-            return [widened(name, branch) for branch in avro_type]
-        if isinstance(avro_type, dict) and avro_type.get("logicalType") == "decimal":
-            types[name] = f"decimal({avro_type['precision']},{avro_type['scale']})"
-            return avro_type | {"precision": _CHECKED_PRECISION}
-        return avro_type
-
-    schema = json.loads(schema_json)
-    for field in schema["fields"]:
-        field["type"] = widened(field["name"], field["type"])
-    return json.dumps(schema), types
 
 
 def validate(events: DataFrame) -> DataFrame:
@@ -190,8 +72,7 @@ def validate(events: DataFrame) -> DataFrame:
         "invalid_venue": ~F.col("venue").rlike(r"\A[a-z0-9_]{1,32}\z"),
         "invalid_symbol": ~F.col("symbol").rlike(r"\A[A-Z0-9._-]{1,32}\z"),
         "invalid_trade_id": F.col("trade_id") < 0,
-        "event_time_too_old": F.col("event_time") < F.to_timestamp(F.lit(EARLIEST_EVENT_TIME)),
-        "event_time_in_future": ~is_timely(F.col("event_time"), F.col("kafka_timestamp")),
+        **time_rules(),
         "missing_price": ~is_cancel & price.isNull(),
         "non_positive_price": ~is_cancel & (price <= 0),
         "missing_quantity": ~is_cancel & quantity.isNull(),
@@ -206,12 +87,7 @@ def validate(events: DataFrame) -> DataFrame:
             | F.coalesce(F.col("contract_size") > MAX_CONTRACT_SIZE, F.lit(False))
         ),
     }
-    broken = reduce(
-        lambda chain, rule: chain.when(rule[1], rule[0]),
-        rules.items(),
-        F.when(F.lit(False), F.lit(None).cast("string")),
-    )
-    return events.withColumn("rejection", F.coalesce("rejection", broken))
+    return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
 
 
 def observe(events: DataFrame) -> DataFrame:

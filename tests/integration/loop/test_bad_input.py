@@ -20,6 +20,7 @@ from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, embedded_lake
 from pyspark.sql import SparkSession
 from trade_log import STORED_PRICE, payload, stored_decimal, stored_payload
 
+from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
 from batch.reconciliation import Reconciliation
 from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
@@ -27,6 +28,7 @@ from ingestion.lander.lander import Lander
 from lakehouse.intervals import Interval
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.settings import Settings
+from speed.flows.trades import Trades
 from speed.query import start_query
 
 # All of the loop runs in the set-up of the first test.
@@ -205,7 +207,7 @@ def outcome(
         files = recordings(tmp_path_factory.mktemp("recordings"))
         lake.run("replay", *map(str, files), "--venue", "binance_spot")
         Lander(settings, lake.catalog).run(once=True, stop=Event())
-        query = start_query(spark, settings, lake.catalog, once=True)
+        query = start_query(spark, settings, lake.catalog, Trades(), once=True)
         try:
             assert query.awaitTermination(DEADLINE_SECONDS)
         finally:
@@ -214,9 +216,9 @@ def outcome(
         interval = Interval(NOW - timedelta(hours=1), lake.ingested_through())
         letters, verdicts = [], []
         for _ in range(2):
-            BatchJob(spark, lake.catalog, settings).run(interval)
+            BatchJob(spark, lake.catalog, settings, TradesDataset()).run(interval)
             letters.append(lake.rows("SELECT * FROM bronze.dead_letters"))
-            records = Reconciliation(spark, lake.catalog).run(interval)
+            records = Reconciliation(spark, lake.catalog, TradesDataset()).run(interval)
             verdicts += [record.verdict for record in records]
         yield Outcome(lake, sent, provisional, letters, verdicts)
 

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from small_lake import SmallLake, trade
 
-import batch.steps
+import batch.datasets.trades
 from batch.audit import AuditError
 from batch.job import NotLandedError
 from batch.publication import branches
@@ -74,7 +74,7 @@ def test_an_interval_without_events_is_published_as_such(lake: SmallLake) -> Non
     lake.produce(trade(1, event_time=datetime(1999, 1, 1, tzinfo=UTC)))
     for _ in range(2):
         report = lake.batch(lake.land())
-        assert (report.business_hours, report.trades) == ((), 0)
+        assert (report.business_hours, dict(report.rows)) == ((), {})
     assert lake.catalog.load_table("bronze.dead_letters").scan().to_arrow().num_rows == 1
 
 
@@ -123,13 +123,13 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     before = contents(lake)
     lake.produce(trade(2))
     interval = lake.land()
-    resolve = batch.steps.resolve
+    resolve = batch.datasets.trades.resolve
 
     def doubled(observations: DataFrame) -> DataFrame:
         trades = resolve(observations)
         return trades.union(trades)
 
-    monkeypatch.setattr(batch.steps, "resolve", doubled)
+    monkeypatch.setattr(batch.datasets.trades, "resolve", doubled)
     with pytest.raises(AuditError, match="rows repeat the key"):
         lake.batch(interval)
     assert contents(lake) == before
@@ -209,9 +209,9 @@ def test_coverage_stops_at_the_first_gap(lake: SmallLake) -> None:
     (partition,) = (number for number, log in lake.logs.items() if log)
     lake.batch(intervals[0])
     lake.batch(intervals[2])
-    assert batch_coverage(lake.catalog, 0) == {partition: 1}
+    assert batch_coverage(lake.catalog, "trades", "market.trades", 0) == {partition: 1}
     lake.batch(intervals[1])
-    assert batch_coverage(lake.catalog, 0) == {partition: 3}
+    assert batch_coverage(lake.catalog, "trades", "market.trades", 0) == {partition: 3}
 
 
 def test_what_the_lander_refused_between_two_runs_is_no_gap(lake: SmallLake) -> None:
@@ -223,4 +223,4 @@ def test_what_the_lander_refused_between_two_runs_is_no_gap(lake: SmallLake) -> 
     (partition,) = (number for number, log in lake.logs.items() if log)
     for interval in intervals:
         lake.batch(interval)
-    assert batch_coverage(lake.catalog, 0) == {partition: 3}
+    assert batch_coverage(lake.catalog, "trades", "market.trades", 0) == {partition: 3}

@@ -8,6 +8,7 @@ import pytest
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from speed import query
+from speed.flows.trades import Trades
 
 
 class Attempts:
@@ -31,6 +32,7 @@ class Attempts:
             lambda: None,  # type: ignore[arg-type, return-value]
             settings,
             None,  # type: ignore[arg-type]
+            Trades(),
             once=once,
             stop=Event(),
             beat=lambda: None,

@@ -70,7 +70,7 @@ def age(freshness: Freshness) -> float | None:
 
 def test_a_batch_is_taken_once(topic: str) -> None:
     now = time.time()
-    reports = BatchReports(topic, Freshness(TABLES, None))
+    reports = BatchReports(topic, TABLES, Freshness(None))
     query = Query([Progress(report(7, began=now - 5, behind=4))])
     for _ in range(3):
         reports.look(query, PROCESSING)  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_a_batch_is_taken_once(topic: str) -> None:
 
 
 def test_batches_between_two_looks_are_not_lost(topic: str) -> None:
-    reports, now = BatchReports(topic, Freshness(TABLES, None)), time.time()
+    reports, now = BatchReports(topic, TABLES, Freshness(None)), time.time()
     query = Query([Progress(report(1, began=now - 9))])
     reports.look(query, PROCESSING)  # type: ignore[arg-type]
     query.recentProgress += [Progress(report(n, began=now - 9 + n)) for n in (2, 3, 4)]
@@ -95,7 +95,7 @@ def test_batches_between_two_looks_are_not_lost(topic: str) -> None:
 
 
 def test_a_trigger_without_events_counts_nothing(topic: str) -> None:
-    reports, now = BatchReports(topic, Freshness(TABLES, None)), time.time()
+    reports, now = BatchReports(topic, TABLES, Freshness(None)), time.time()
     idle = report(3, rows=0, began=now - 1)
     reports.look(Query([Progress(idle)]), PROCESSING)  # type: ignore[arg-type]
     assert value("lakehouse_speed_events_total", topic) == 0
@@ -105,24 +105,24 @@ def test_a_trigger_without_events_counts_nothing(topic: str) -> None:
 
 
 def test_freshness_is_unknown_until_something_is() -> None:
-    assert age(Freshness(TABLES, None)) is None
+    assert age(Freshness(None)) is None
 
 
 def test_while_behind_readers_see_up_to_the_newest_event(topic: str) -> None:
-    freshness, now = Freshness(TABLES, None), time.time()
-    BatchReports(topic, freshness).take(report(1, began=now - 60, behind=5))
+    freshness, now = Freshness(None), time.time()
+    BatchReports(topic, TABLES, freshness).take(report(1, began=now - 60, behind=5))
     assert age(freshness) == pytest.approx(61, abs=1)
 
 
 def test_a_batch_that_read_all_shows_all_that_was_there_when_it_began(topic: str) -> None:
-    freshness, now = Freshness(TABLES, None), time.time()
-    BatchReports(topic, freshness).take(report(1, began=now - 60))
+    freshness, now = Freshness(None), time.time()
+    BatchReports(topic, TABLES, freshness).take(report(1, began=now - 60))
     assert age(freshness) == pytest.approx(60, abs=1)
 
 
 def test_with_nothing_left_to_read_all_is_fresh_and_time_never_goes_back(topic: str) -> None:
-    freshness, now = Freshness(TABLES, None), time.time()
-    reports = BatchReports(topic, freshness)
+    freshness, now = Freshness(None), time.time()
+    reports = BatchReports(topic, TABLES, freshness)
     reports.look(Query(), NOTHING_TO_READ)  # type: ignore[arg-type]
     assert age(freshness) == pytest.approx(0, abs=1)
     reports.take(report(1, began=now - 60))

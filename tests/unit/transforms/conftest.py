@@ -7,7 +7,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from trade_log import NOON, RECORDS, SCHEMA_JSON, payload
 
-from lakehouse.transforms.trades import decode, observe, validate
+from lakehouse.transforms.events import decode
+from lakehouse.transforms.trades import (
+    observe,
+    validate,
+)
 
 
 @pytest.fixture

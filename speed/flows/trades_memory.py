@@ -18,7 +18,11 @@ from pyspark.storagelevel import StorageLevel
 
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.transforms.bars import bars_1s
-from lakehouse.transforms.trades import OBSERVED_COLUMNS, minute_of, resolve, second_of
+from lakehouse.transforms.events import minute_of, second_of
+from lakehouse.transforms.trades import (
+    OBSERVED_COLUMNS,
+    resolve,
+)
 from schemas import contract
 
 # Late events mostly belong to the last minutes; an older minute costs one look into the tables. At

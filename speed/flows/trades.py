@@ -1,4 +1,4 @@
-"""One micro-batch of the speed layer: new events in, whole rows out."""
+"""Trades and their minute bars: new events in, whole rows out."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,50 +7,38 @@ from itertools import chain
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.catalog import CATALOG_NAME
+from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.transforms.bars import bars_1m
+from lakehouse.transforms.events import second_of
 from lakehouse.transforms.trades import (
     OBSERVED_COLUMNS,
-    decode,
     observe,
     resolve,
-    second_of,
     validate,
 )
-from schemas import contract
-from schemas.registry import SchemaRegistry
-from schemas.topic_schemas import topic_schemas
-from speed.memory import TRADE_COLUMNS, WindowMemory, keep
-from speed.metrics import COMMIT_SECONDS
+from speed.flow import append
+from speed.flows.trades_memory import TRADE_COLUMNS, WindowMemory, keep
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
-TOPIC = "market.trades"
 
 
-def observations(
-    records: DataFrame, registry: SchemaRegistry, *, max_payload_bytes: int
-) -> DataFrame:
-    """Return what the accepted among log records say about their trades.
+class Trades:
+    """``market.trades`` into ``silver.trades_rt`` and ``gold.bars_1m_rt``."""
 
-    Part of the streaming query, so that it is planned once and not for every micro-batch.
+    name = "trades"
+    topic = TRADES_TOPIC
+    tables = (TRADES_RT, BARS_RT)
 
-    Args:
-        records: ``topic_generation``, ``kafka_partition``, ``kafka_offset``, ``kafka_timestamp``
-            and ``payload``.
-        registry: Knows the schemas that they were written in.
-        max_payload_bytes: Larger payloads are refused.
-    """
-    schemas = topic_schemas(registry, TOPIC)
-    events = decode(
-        records,
-        writer_schemas=schemas.writers,
-        reader_schema=schemas.reader,
-        max_payload_bytes=max_payload_bytes,
-    )
-    return observe(validate(events))
+    def observe(self, events: DataFrame) -> DataFrame:
+        """Return what the sound among decoded events say about their trades."""
+        return observe(validate(events))
+
+    def fold(self, spark: SparkSession) -> "TradesFold":
+        """Return what folds observations of trades."""
+        return TradesFold(spark)
 
 
-class SpeedLayer:
+class TradesFold:
     """Folds micro-batches of observations into ``silver.trades_rt`` and ``gold.bars_1m_rt``.
 
     Both tables are logs of row versions. A micro-batch that is processed again after a crash finds
@@ -88,21 +76,8 @@ class SpeedLayer:
         moved = _at_or_beyond(first_positions)
         # Each table is complete by itself, so neither needs to wait for the other.
         writes = [(TRADES_RT, trades.where(moved)), (BARS_RT, bars.where(moved))]
-        list(self._writers.map(lambda write: self._append(*write), writes))
+        list(self._writers.map(lambda write: append(*write), writes))
         self._memory.settle()
-
-    def _append(self, table: str, rows: DataFrame) -> None:
-        writer = (
-            rows.select(*contract(table).column_names)
-            .coalesce(1)
-            .writeTo(f"{CATALOG_NAME}.{table}")
-            .option("check-nullability", "false")
-            # Seconds old rows in small files: hourly compaction sorts what is worth it.
-            .option("use-table-distribution-and-ordering", "false")
-            .option("fanout-enabled", "true")
-        )
-        with COMMIT_SECONDS.labels(table=table).time():
-            writer.append()
 
 
 def _at_or_beyond(positions: Mapping[int, int]) -> Column:

@@ -1,0 +1,93 @@
+"""What the batch layer asks of a dataset: which stream it is made of, and how it is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Protocol
+
+from pyspark.sql import DataFrame, SparkSession
+
+import schemas
+from batch.inputs import ingested_in
+from batch.pairs import Pair
+from batch.publication import Branch
+from lakehouse.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run of a dataset works on.
+
+    Attributes:
+        spark: The session.
+        interval: The run's interval of ingestion time.
+        bronze: All rows of the stream, as of the snapshot that the run has pinned.
+        as_of: The business hours that the interval's events touch; by hour, the time before which
+            an event must have been ingested to count: the interval's end, or the end of a later
+            run of the hour, which must not be taken back.
+        newest_end: The latest such time of any hour: for datasets that are not made by the hour.
+        branches: By table, where to write.
+        judge: Decodes and validates bronze rows.
+    """
+
+    spark: SparkSession
+    interval: Interval
+    bronze: DataFrame
+    as_of: Mapping[datetime, datetime]
+    newest_end: datetime
+    branches: Mapping[str, Branch]
+    judge: Callable[[DataFrame], DataFrame]
+
+    @cached_property
+    def interval_events(self) -> DataFrame:
+        """The judged events that were ingested in the interval."""
+        return self.judge(self.bronze.where(ingested_in(self.interval)))
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a run has written.
+
+    Attributes:
+        rows: By table, how many rows are new or different.
+        refused: How many events of the interval were refused.
+    """
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
+
+
+class Dataset(Protocol):
+    """Tables that are written together from one stream of events."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: ``trades``."""
+
+    @property
+    def topic(self) -> str:
+        """The stream that it is made of."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that a run writes, in the order in which they are published."""
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Those of its tables that the speed layer has, too: they are reconciled."""
+
+    def validate(self, events: DataFrame) -> DataFrame:
+        """Judge decoded events: a transform that fills ``rejection``."""
+
+    def write(self, work: Work) -> Written:
+        """Write to the branches what follows from the events, and audit what was written.
+
+        Raises:
+            batch.audit.AuditError: The result is not sound.
+        """
+
+
+def bronze_table(dataset: Dataset) -> str:
+    """Return the table that a dataset's events are landed in."""
+    return schemas.landed_topics()[dataset.topic]
