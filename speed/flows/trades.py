@@ -17,7 +17,7 @@ from lakehouse.transforms.trades import (
     validate,
 )
 from speed.flow import append
-from speed.flows.trades_memory import TRADE_COLUMNS, WindowMemory, keep
+from speed.windows import TRADE_COLUMNS, WindowMemory, keep
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
 

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from pyspark.sql import Column, SparkSession
 from small_lake import BEFORE, SmallLake, trade
 
-import batch.job
+import batch.steps
 import serving.views
 from batch.inputs import ingested_in
 from demo.oracle import History, WindowKey, compare, naive_bars, naive_trades
 from lakehouse.catalog import load_catalog
+from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
 from serving.engine import SqlEngine
-from speed.memory import MOST_PARTS_OF_A_MINUTE, REMEMBERED_MINUTES, WindowMemory
+from speed.windows import MOST_PARTS_OF_A_MINUTE, REMEMBERED_MINUTES, WindowMemory
 
 pytestmark = pytest.mark.integration
 
@@ -260,16 +261,15 @@ def other_times_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def late_event_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows_of_hours = batch.job.rows_of_hours
+    rows_of_hours = batch.steps.rows_of_hours
 
     def only_of_this_run(as_of: Any) -> Column:
         # The run's own interval ends at the latest time it looks back from.
         end = max(as_of.values(), default=None)
-        interval = None if end is None else batch.job.Interval(end - timedelta(minutes=1), end)
+        interval = None if end is None else Interval(end - timedelta(minutes=1), end)
         return rows_of_hours(as_of) & (ingested_in(interval) if interval else rows_of_hours({}))
 
-    monkeypatch.setattr(batch.job, "rows_of_hours", only_of_this_run)
-    monkeypatch.setattr("batch.steps.rows_of_hours", only_of_this_run)
+    monkeypatch.setattr(batch.steps, "rows_of_hours", only_of_this_run)
 
 
 @pytest.mark.parametrize(
