@@ -132,6 +132,14 @@ def _with_checked_decimals(schema_json: str) -> tuple[str, dict[str, str]]:
     return json.dumps(schema), types
 
 
+def instrument_rules() -> dict[str, Column]:
+    """Return the rules of every stream that is about instruments, by the reason of a breach."""
+    return {
+        "invalid_venue": ~F.col("venue").rlike(r"\A[a-z0-9_]{1,32}\z"),
+        "invalid_symbol": ~F.col("symbol").rlike(r"\A[A-Z0-9._-]{1,32}\z"),
+    }
+
+
 def time_rules() -> dict[str, Column]:
     """Return the rules of every stream on the time of its events, by the reason of a breach."""
     return {

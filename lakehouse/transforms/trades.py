@@ -15,7 +15,7 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import first_broken, minute_of, time_rules
+from lakehouse.transforms.events import first_broken, instrument_rules, minute_of, time_rules
 
 TRADE, CORRECTION, CANCEL = "TRADE", "CORRECTION", "CANCEL"
 BASE, CONTRACT = "BASE", "CONTRACT"
@@ -69,8 +69,7 @@ def validate(events: DataFrame) -> DataFrame:
     price, quantity = F.col("price"), F.col("quantity")
     rules = {
         "unknown_event_type": ~F.col("event_type").isin(TRADE, CORRECTION, CANCEL),
-        "invalid_venue": ~F.col("venue").rlike(r"\A[a-z0-9_]{1,32}\z"),
-        "invalid_symbol": ~F.col("symbol").rlike(r"\A[A-Z0-9._-]{1,32}\z"),
+        **instrument_rules(),
         "invalid_trade_id": F.col("trade_id") < 0,
         **time_rules(),
         "missing_price": ~is_cancel & price.isNull(),
