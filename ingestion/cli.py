@@ -2,10 +2,8 @@
 
 import asyncio
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,22 +15,20 @@ from ingestion.adapters import VENUES, Venue, venue_named
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.load import LoadCounts, send_load
-from ingestion.producer import EventProducer
+from ingestion.oms.cli import app as oms_app
 from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
-from ingestion.reporting import intake_summary, progress, summarise
+from ingestion.reporting import intake_summary, load_summary, progress, summarise
+from ingestion.sending import connected_producer, stopped_by_signal
 from ingestion.synth import LoadProfile, synthetic_events
-from lakehouse.kafka import client_settings
 from lakehouse.processes import LOOPBACK
-from lakehouse.settings import get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
-from schemas.registry import schema_registry
-from schemas.wire import EventCodec
 
 app = typer.Typer()
 # The lander's verbs stand beside the producers'.
 app.registered_commands += lander_app.registered_commands
 app.registered_groups += lander_app.registered_groups
+app.add_typer(oms_app, name="oms")
 
 _MAX_SPEED: Final = "max"
 
@@ -88,7 +84,11 @@ def replay(
     pace = _speed(speed)
     recordings = adapters_for(files, venue)
     started = time.monotonic()
-    with _producer() as producer, _stop_by_signal() as stop, progress("replaying") as show:
+    with (
+        connected_producer() as producer,
+        stopped_by_signal() as stop,
+        progress("replaying") as show,
+    ):
         counts = replay_recordings(
             recordings,
             producer,
@@ -130,7 +130,7 @@ def feed(
 
     address = venue.stream_address(url or venue.default_base, symbol)
     started = time.monotonic()
-    with _producer() as producer, progress(f"following {venue.name}") as show:
+    with connected_producer() as producer, progress(f"following {venue.name}") as show:
         intake = Intake(producer)
         following = Feed(
             address,
@@ -200,7 +200,7 @@ def synth(
         bad=bad,
     )
     started = time.monotonic()
-    with _producer() as producer, _stop_by_signal() as stop, progress("sending") as show:
+    with connected_producer() as producer, stopped_by_signal() as stop, progress("sending") as show:
 
         def on_progress(counts: LoadCounts) -> None:
             show(counts.events, counts.undecodable)
@@ -215,36 +215,7 @@ def synth(
             on_progress=on_progress,
         )
         producer.flush()
-    elapsed = time.monotonic() - started
-    summary = {
-        "events": counts.events,
-        "undecodable": counts.undecodable,
-        "seconds": round(elapsed, 3),
-        "events_per_second": round(counts.messages / elapsed, 1),
-    }
-    summarise(summary, as_json=as_json)
-
-
-def _producer() -> EventProducer:
-    settings = get_settings("ingest")
-    return EventProducer.connect(
-        client_settings(settings),
-        EventCodec(schema_registry(settings), settings.max_payload_bytes).encode,
-        max_payload_bytes=settings.max_payload_bytes,
-    )
-
-
-@contextmanager
-def _stop_by_signal() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and a polite kill set, so that what was sent is flushed."""
-    stop = threading.Event()
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in wanted}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    summarise(load_summary(counts, started), as_json=as_json)
 
 
 async def _until_stopped(run: Callable[[asyncio.Event], Any], seconds: float | None) -> None:

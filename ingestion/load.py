@@ -1,13 +1,12 @@
-"""Sends synthetic load at a steady rate, or as fast as the log takes it."""
+"""Sends made messages at a steady rate, or as fast as the log takes it."""
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from ingestion.adapters import TradeEvent
-from ingestion.synth import RawMessage
+from ingestion.faults import RawMessage
 
 # The rate is kept by sending a little many times a second. Shorter slices would spend the time on
 # waking up, longer ones would show as bursts in a measurement of freshness.
@@ -19,7 +18,7 @@ _UNPACED_SLICE: Final = 2_000
 class MessageSink(Protocol):
     """Where messages go; in production an ``EventProducer``."""
 
-    def send(self, event: TradeEvent) -> None:
+    def send(self, event: Mapping[str, Any]) -> None:
         """Accept an event."""
 
     def send_encoded(self, key: bytes, payload: bytes) -> None:
@@ -43,7 +42,7 @@ class LoadCounts:
 
 
 def send_load(
-    messages: Iterable[TradeEvent | RawMessage],
+    messages: Iterable[Mapping[str, Any] | RawMessage],
     sink: MessageSink,
     *,
     rate: float = 0.0,
@@ -92,7 +91,10 @@ def send_load(
 
 
 def _send_until(
-    due: int, source: Iterable[TradeEvent | RawMessage], sink: MessageSink, counts: LoadCounts
+    due: int,
+    source: Iterable[Mapping[str, Any] | RawMessage],
+    sink: MessageSink,
+    counts: LoadCounts,
 ) -> bool:
     """Send until so many messages are out; returns whether there are more."""
     missing = due - counts.messages

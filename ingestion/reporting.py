@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ingestion.intake import IntakeCounts
+from ingestion.load import LoadCounts
 
 _SHOWN_EVERY_SECONDS: Final = 0.1
 # Standard output is for the summary, which a program may read.
@@ -51,6 +52,17 @@ def intake_summary(counts: IntakeCounts, started: float) -> dict[str, Any]:
         "by_instrument": dict(sorted(counts.events.items())),
         "seconds": round(elapsed, 3),
         "events_per_second": round(events / elapsed, 1),
+    }
+
+
+def load_summary(counts: LoadCounts, started: float) -> dict[str, Any]:
+    """Return what was sent since ``started``, a time of the monotonic clock."""
+    elapsed = time.monotonic() - started
+    return {
+        "events": counts.events,
+        "undecodable": counts.undecodable,
+        "seconds": round(elapsed, 3),
+        "events_per_second": round(counts.messages / elapsed, 1),
     }
 
 

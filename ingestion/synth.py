@@ -4,40 +4,23 @@ The messages are a function of the profile alone: the same profile gives the sam
 machine and at any speed.
 """
 
-import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final
 
 from ingestion.adapters import TradeEvent, event_key
 from ingestion.adapters.canonical import MAX_EVENT_TIME
+from ingestion.faults import LoadProfileError, RawMessage, check_shares, mixed, noise
 from ingestion.synthetic_market import SyntheticMarket, amended
-from lakehouse.errors import LakehouseError
-
-# A trade that others overtake is overtaken by up to so many messages.
-_MAX_OVERTAKEN: Final = 200
-_MAX_NOISE_BYTES: Final = 64
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICROSECONDS_PER_SECOND: Final = 1_000_000
 _MAX_LATE: Final = timedelta(minutes=90) // _MICROSECOND
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class LoadProfileError(LakehouseError):
-    """A load profile cannot be played; the message names the field."""
-
-    exit_code = 2
-
-
-class RawMessage(NamedTuple):
-    """A message that is no event: bytes that nobody can decode."""
-
-    key: bytes
-    payload: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,46 +61,24 @@ class LoadProfile:
             raise LoadProfileError(f"events_per_second is {self.events_per_second}, not positive")
         if self.start.tzinfo is None:
             raise LoadProfileError("start needs a time zone, as in 2024-08-08T12:00:00Z")
-        for name in _MAKERS:
-            if not 0 <= getattr(self, name) <= 1:
-                raise LoadProfileError(f"{name} is {getattr(self, name)}: not between 0 and 1")
-        if sum(getattr(self, name) for name in _MAKERS) > 1:
-            raise LoadProfileError("the shares add up to more than 1")
+        check_shares({name: getattr(self, name) for name in ("out_of_order", *_MAKERS)})
 
 
 def synthetic_events(profile: LoadProfile) -> Iterator[TradeEvent | RawMessage]:
-    """Yield messages without end, in the order in which they reach the log."""
+    """Return messages without end, in the order in which they reach the log."""
     market = SyntheticMarket(profile.symbols, profile.seed)
     first = (profile.start - _EPOCH) // _MICROSECOND
     step = _MICROSECONDS_PER_SECOND / profile.events_per_second
-    bounds = _bounds(profile)
-    faulty = bounds[-1][0]
-    draw, trade = market.random.random, market.trade
-    overtaken: list[tuple[int, int, TradeEvent]] = []
-    for number in count():
-        now = first + int(number * step)
-        while overtaken and overtaken[0][0] <= number:
-            yield heapq.heappop(overtaken)[2]
-        chance = draw()
-        if chance >= faulty:
-            yield trade(now, now)
-        elif chance < profile.out_of_order:
-            due = number + market.random.randint(1, _MAX_OVERTAKEN)
-            heapq.heappush(overtaken, (due, number, trade(now, now)))
-        else:
-            yield next(make for bound, make in bounds if chance < bound)(market, now)
+    return mixed(
+        (first + int(number * step) for number in count()),
+        partial(_plain, market),
+        [(getattr(profile, name), partial(make, market)) for name, make in _MAKERS.items()],
+        out_of_order=profile.out_of_order,
+        random=market.random,
+    )
 
 
 _Maker = Callable[[SyntheticMarket, int], TradeEvent | RawMessage]
-
-
-def _bounds(profile: LoadProfile) -> list[tuple[float, _Maker]]:
-    """Return, for each kind of message, the bound below which a random number means it."""
-    bounds, bound = [], 0.0
-    for name, make in _MAKERS.items():
-        bound += getattr(profile, name)
-        bounds.append((bound, make))
-    return bounds
 
 
 def _plain(market: SyntheticMarket, now: int) -> TradeEvent:
@@ -158,21 +119,17 @@ FAULTS: Final[tuple[dict[str, object], ...]] = (
     {"event_time": -1},
     {"event_time": MAX_EVENT_TIME},
 )
-# How bytes that are no event begin: anyhow, as a message of an unknown schema, as JSON.
-_FRAMINGS: Final = (b"", b"\x00\x7f\xff\xff\xff", b"{")
 
 
 def _bad(market: SyntheticMarket, now: int) -> TradeEvent | RawMessage:
     event = market.trade(now, now, remember=False)
     if market.random.getrandbits(1):
         return amended(event, **market.random.choice(FAULTS))
-    noise = market.random.randbytes(market.random.randrange(_MAX_NOISE_BYTES))
-    return RawMessage(event_key(event), market.random.choice(_FRAMINGS) + noise)
+    return noise(event_key(event), market.random)
 
 
-# By name of the share in the profile. The first is special: its trades are held back.
+# By name of the share in the profile.
 _MAKERS: Final[dict[str, _Maker]] = {
-    "out_of_order": _plain,
     "late": _late,
     "duplicate": _duplicate,
     "corrections": _correction,

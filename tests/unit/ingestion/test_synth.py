@@ -7,14 +7,9 @@ import pytest
 from recording_sinks import RecordingSink
 
 from ingestion.adapters import TradeEvent
+from ingestion.faults import LoadProfileError, RawMessage
 from ingestion.load import send_load
-from ingestion.synth import (
-    FAULTS,
-    LoadProfile,
-    LoadProfileError,
-    RawMessage,
-    synthetic_events,
-)
+from ingestion.synth import FAULTS, LoadProfile, synthetic_events
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec, UndecodableError
 

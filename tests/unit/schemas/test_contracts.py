@@ -32,13 +32,18 @@ def custom(doc: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_table_of_the_platform_has_a_contract() -> None:
     assert set(contracts()) == {
         "bronze.market_trades",
+        "bronze.oms_fills",
         "bronze.dead_letters",
         "silver.trades",
         "silver.trades_rt",
+        "silver.fills",
+        "silver.fills_rt",
         "gold.bars_1m",
         "gold.bars_1m_rt",
         "gold.bars_1h",
         "gold.market_daily",
+        "gold.positions",
+        "gold.positions_rt",
         "ops.runs",
         "ops.reconciliations",
     }
