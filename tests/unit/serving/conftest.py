@@ -17,7 +17,16 @@ from serving.engine import SqlEngine
 
 Row = dict[str, Any]
 NOON = datetime(2024, 8, 8, 12, 0, tzinfo=UTC)
-TABLES = ("gold.bars_1m", "gold.bars_1m_rt", "silver.trades", "silver.trades_rt")
+TABLES = (
+    "gold.bars_1m",
+    "gold.bars_1m_rt",
+    "gold.positions",
+    "gold.positions_rt",
+    "silver.fills",
+    "silver.fills_rt",
+    "silver.trades",
+    "silver.trades_rt",
+)
 
 
 @pytest.fixture
