@@ -1,6 +1,6 @@
 """What the batch layer asks of a dataset: which stream it is made of, and how it is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -27,6 +27,8 @@ class Work:
             an event must have been ingested to count: the interval's end, or the end of a later
             run of the hour, which must not be taken back.
         newest_end: The latest such time of any hour: for datasets that are not made by the hour.
+        unpublished: Tells which times before ``newest_end`` no published run covers, the run's
+            own among them: a dataset that is not made by the hour must leave none of them out.
         branches: By table, where to write.
         judge: Decodes and validates bronze rows.
     """
@@ -36,6 +38,7 @@ class Work:
     bronze: DataFrame
     as_of: Mapping[datetime, datetime]
     newest_end: datetime
+    unpublished: Callable[[], Sequence[Interval]]
     branches: Mapping[str, Branch]
     judge: Callable[[DataFrame], DataFrame]
 

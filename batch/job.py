@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 from pyiceberg.catalog import Catalog
@@ -23,6 +23,8 @@ from schemas.registry import schema_registry
 from schemas.topic_schemas import topic_schemas
 
 KIND = "batch"
+# No event was ingested earlier.
+BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 # Runs of other intervals publish in between; each attempt sees what they published.
 CONFLICT_BUDGET_SECONDS = 600.0
 
@@ -127,6 +129,9 @@ class BatchJob:
                 bronze=bronze,
                 as_of={hour: later.get(hour, end) for hour in hours},
                 newest_end=newest_end,
+                unpublished=lambda: runs.unpublished(
+                    KIND, run.dataset, Interval(BEFORE_ALL, newest_end)
+                ),
                 branches=dict(zip(tables, made, strict=True)),
                 judge=self._judge,
             )

@@ -8,13 +8,11 @@ is loaded whole from the speed layer's own rows and from batch silver.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.transforms.bars import bars_1s
@@ -24,6 +22,7 @@ from lakehouse.transforms.trades import (
     resolve,
 )
 from schemas import contract
+from speed.rows import gather, is_one_of, keep
 
 # Late events mostly belong to the last minutes; an older minute costs one look into the tables. At
 # 5,000 events a second a minute's trades are some 90 MB.
@@ -32,15 +31,6 @@ REMEMBERED_MINUTES = 10
 MOST_PARTS_OF_A_MINUTE = 8
 TRADE_COLUMNS = contract("silver.trades").column_names
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
-
-
-def keep(rows: DataFrame) -> DataFrame:
-    """Compute rows now and keep them, without the history of how they came to be.
-
-    Serialised, since Spark would otherwise walk through every object to estimate their size, which
-    costs more than to compute them.
-    """
-    return rows.localCheckpoint(eager=True, storageLevel=StorageLevel.MEMORY_AND_DISK)
 
 
 class WindowMemory:
@@ -68,8 +58,8 @@ class WindowMemory:
         if forgotten := minutes - self._bars_by_minute.keys():
             self._load(forgotten)
         start = F.col("window_start")
-        bars = _gather(self._bars_by_minute, minutes, minute_of(start))
-        others = bars.where(~_is_one_of(start, seconds)).alias("other")
+        bars = gather(self._bars_by_minute, minutes, minute_of(start))
+        others = bars.where(~is_one_of(start, seconds)).alias("other")
         is_spoken_of = (
             (F.col("other.venue") == F.col("new.venue"))
             & (F.col("other.symbol") == F.col("new.symbol"))
@@ -85,7 +75,7 @@ class WindowMemory:
         Args:
             seconds: Seconds of minutes that are remembered.
         """
-        return _gather(self._trades_by_second, seconds, second_of(F.col("event_time")))
+        return gather(self._trades_by_second, seconds, second_of(F.col("event_time")))
 
     def remember(self, seconds: Collection[datetime], trades: DataFrame) -> DataFrame:
         """Keep all trades of some seconds, in place of what was known of them.
@@ -99,8 +89,8 @@ class WindowMemory:
         """
         minutes = minutes_of(seconds)
         start = F.col("window_start")
-        known = _gather(self._bars_by_minute, minutes, minute_of(start))
-        bars = keep(known.where(~_is_one_of(start, seconds)).union(_summary(trades)).coalesce(1))
+        known = gather(self._bars_by_minute, minutes, minute_of(start))
+        bars = keep(known.where(~is_one_of(start, seconds)).union(_summary(trades)).coalesce(1))
         self._trades_by_second |= dict.fromkeys(seconds, trades)
         self._bars_by_minute |= dict.fromkeys(minutes, bars)
         for minute in sorted(minutes):
@@ -151,26 +141,6 @@ def _summary(trades: DataFrame) -> DataFrame:
     """Summarise trades by second, and tell between which ids they are."""
     lowest, highest = F.min("trade_id"), F.max("trade_id")
     return bars_1s(trades, lowest.alias("lowest_trade_id"), highest.alias("highest_trade_id"))
-
-
-def _gather(
-    owners: Mapping[datetime, DataFrame], windows: Iterable[datetime], window: Column
-) -> DataFrame:
-    """Return the rows of some windows, each window's from the DataFrame that owns it."""
-    owned: dict[int, tuple[DataFrame, list[datetime]]] = {}
-    for start in windows:
-        owned.setdefault(id(owners[start]), (owners[start], []))[1].append(start)
-    return reduce(
-        DataFrame.union, (rows.where(_is_one_of(window, of)) for rows, of in owned.values())
-    )
-
-
-def _is_one_of(time: Column, times: Collection[datetime]) -> Column:
-    """Tell whether a time is among others; unlike `isin`, in code that no time is written into.
-
-    Spark would compile the code of each micro-batch anew for the sake of its times.
-    """
-    return F.array_contains(F.array(*map(F.lit, times)), time)
 
 
 def _in_range(minutes: Collection[datetime]) -> Column:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from batch.dataset import Dataset
+from batch.datasets.fills import Fills
 from batch.datasets.trades import Trades
 from lakehouse.errors import LakehouseError
 
-DATASETS: tuple[Dataset, ...] = (Trades(),)
+DATASETS: tuple[Dataset, ...] = (Trades(), Fills())
 
 
 class UnknownDatasetError(LakehouseError):

@@ -1,6 +1,7 @@
 """Every flow of the speed layer: a module for each says what it makes of its topic."""
 
 from speed.flow import Flow
+from speed.flows.fills import Fills
 from speed.flows.trades import Trades
 
-FLOWS: tuple[Flow, ...] = (Trades(),)
+FLOWS: tuple[Flow, ...] = (Trades(), Fills())

@@ -1,10 +1,8 @@
 """Trades and their minute bars: new events in, whole rows out."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.kafka import TRADES_TOPIC
@@ -17,7 +15,8 @@ from lakehouse.transforms.trades import (
     validate,
 )
 from speed.flow import append
-from speed.windows import TRADE_COLUMNS, WindowMemory, keep
+from speed.rows import keep, moved_by
+from speed.windows import TRADE_COLUMNS, WindowMemory
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
 
@@ -68,23 +67,8 @@ class TradesFold:
         known = self._memory.trades(seconds)
         trades = keep(resolve(known.select(*OBSERVED_COLUMNS).union(news)).select(*TRADE_COLUMNS))
         bars = bars_1m(self._memory.remember(seconds, trades))
-        # Whatever a new event touched stands at that event's position or beyond.
-        first_positions: dict[int, int] = {}
-        for row in touched:
-            first = first_positions.get(row.log_partition, row.first_position)
-            first_positions[row.log_partition] = min(first, row.first_position)
-        moved = _at_or_beyond(first_positions)
+        moved = moved_by(touched)
         # Each table is complete by itself, so neither needs to wait for the other.
         writes = [(TRADES_RT, trades.where(moved)), (BARS_RT, bars.where(moved))]
         list(self._writers.map(lambda write: append(*write), writes))
         self._memory.settle()
-
-
-def _at_or_beyond(positions: Mapping[int, int]) -> Column:
-    """Tell whether a row stands at or beyond a position of its log partition.
-
-    A map, not a chain of comparisons: Spark writes numbers into the code that it generates, and
-    would compile the code of every micro-batch anew.
-    """
-    first = F.create_map(*map(F.lit, chain.from_iterable(positions.items())))
-    return F.col("last_offset") >= first[F.col("log_partition")]
