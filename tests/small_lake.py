@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from trade_log import payload
 
 import schemas
+from batch.dataset import Dataset, bronze_table
 from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob, Report
 from batch.reconciliation import Reconciliation, Record
@@ -26,11 +27,9 @@ from lakehouse.progress import Progress
 from lakehouse.settings import Settings
 from schemas import tables
 from schemas.registry import ContractRegistry
-from speed.flow import observations
+from speed.flow import Flow, observations
 from speed.flows.trades import Trades as TradesFlow
 
-FLOW, DATASET = TradesFlow(), TradesDataset()
-TOPIC = FLOW.topic
 EPOCH = datetime(2024, 8, 9, 6, 0, tzinfo=UTC)
 TICK = timedelta(minutes=1)
 PARTITIONS = 2
@@ -69,6 +68,9 @@ def trade(number: int = 1, **fields: Any) -> dict[str, Any]:
 class SmallLake:
     """The platform at step granularity; ingestion time is a counter of landings."""
 
+    flow: ClassVar[Flow] = TradesFlow()
+    dataset: ClassVar[Dataset] = TradesDataset()
+
     spark: SparkSession
     catalog: Catalog
     settings: Settings
@@ -87,10 +89,20 @@ class SmallLake:
         self.restart_speed()
 
     def produce(self, event: Mapping[str, Any]) -> None:
-        """Append an event (fields as in `trade_log.payload`) to its key's partition."""
-        message = payload(**event)
-        key = f"{event.get('venue')}:{event.get('symbol')}"
-        self.logs[sum(key.encode()) % PARTITIONS].append((message, dict(event)))
+        """Append an event, with the fields of `encode`, to its key's partition."""
+        self.logs[self.partition(event)].append((self.encode(event), dict(event)))
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        """Return the payload of an event."""
+        return payload(**event)
+
+    def key(self, event: Mapping[str, Any]) -> str:
+        """Return the log key of an event."""
+        return f"{event.get('venue')}:{event.get('symbol')}"
+
+    def partition(self, event: Mapping[str, Any]) -> int:
+        """Return the partition of an event's key."""
+        return sum(self.key(event).encode()) % PARTITIONS
 
     def land(self) -> Interval:
         """Land what has been produced since; return the interval of ingestion time it took."""
@@ -104,7 +116,7 @@ class SmallLake:
                 "kafka_timestamp": EPOCH,
                 "message_key": None,
                 "headers": None,
-                "schema_id": 1,
+                "schema_id": int.from_bytes(self.logs[partition][offset][0][1:5], "big"),
                 "payload": self.logs[partition][offset][0],
                 "event_time": self.logs[partition][offset][1]["event_time"],
                 "ingested_at": at,
@@ -113,8 +125,8 @@ class SmallLake:
             for offset in range(first, len(self.logs[partition]))
         ]
         self.landed = {partition: len(log) for partition, log in self.logs.items()}
-        bronze = self.catalog.load_table("bronze.market_trades")
-        progress = Progress(TOPIC, "fixed", 0, self.landed, at + TICK)
+        bronze = self.catalog.load_table(bronze_table(self.dataset))
+        progress = Progress(self.flow.topic, "fixed", 0, self.landed, at + TICK)
         bronze.append(
             pa.Table.from_pylist(rows, schema=bronze.schema().as_arrow()),
             snapshot_properties=progress.to_summary(),
@@ -123,11 +135,10 @@ class SmallLake:
 
     def refuse(self, like: Mapping[str, Any]) -> None:
         """Let the lander refuse a message of an event's key, after all others have landed."""
-        key = f"{like.get('venue')}:{like.get('symbol')}"
-        partition = sum(key.encode()) % PARTITIONS
+        partition = self.partition(like)
         table = self.catalog.load_table("bronze.dead_letters")
         row = {
-            "topic": TOPIC,
+            "topic": self.flow.topic,
             "kafka_partition": partition,
             "kafka_offset": len(self.logs[partition]),
             "topic_generation": 0,
@@ -142,11 +153,11 @@ class SmallLake:
 
     def batch(self, interval: Interval) -> Report:
         """Run batch over an interval of landings."""
-        return BatchJob(self.spark, self.catalog, self.settings, DATASET).run(interval)
+        return BatchJob(self.spark, self.catalog, self.settings, self.dataset).run(interval)
 
     def reconcile(self, interval: Interval) -> list[Record]:
         """Reconcile after batch has run over an interval of landings."""
-        return Reconciliation(self.spark, self.catalog, DATASET).run(interval)
+        return Reconciliation(self.spark, self.catalog, self.dataset).run(interval)
 
     def stream(self) -> None:
         """Process what has been produced since in one micro-batch of the speed layer."""
@@ -164,13 +175,13 @@ class SmallLake:
         if rows:
             records = self.spark.createDataFrame(pa.Table.from_pylist(rows, RECORDS))
             limit = self.settings.max_payload_bytes
-            news = observations(FLOW, records, ContractRegistry(), max_payload_bytes=limit)
+            news = observations(self.flow, records, ContractRegistry(), max_payload_bytes=limit)
             self.speed.process(news)
         self.read = {partition: len(log) for partition, log in self.logs.items()}
 
     def restart_speed(self, *, forget: int = 0) -> None:
         """Start the speed layer anew; it may repeat its last events, as after a crash."""
-        self.speed = FLOW.fold(self.spark)
+        self.speed = self.flow.fold(self.spark)
         self.read = {partition: max(0, at - forget) for partition, at in self.read.items()}
 
     def events(self) -> list[LoggedEvent]:

@@ -83,9 +83,7 @@ def test_only_what_differs_is_changed(trino: FakeTrino) -> None:
     publish(trino)
     trino.comments["bars_1h"] = "another one's words"
     trino.comments["trades"] = None
-    assert outcomes(trino) == {
-        "serving.bars_1m": UNCHANGED,
-        "serving.market_daily": UNCHANGED,
+    assert outcomes(trino) == dict.fromkeys(view_names(), UNCHANGED) | {
         "serving.bars_1h": CHANGED,
         "serving.trades": CHANGED,
     }
@@ -110,7 +108,8 @@ def test_a_view_is_made_again_when_a_column_behind_it_has_another_type(
     known = {**schemas.contracts(), contract.name: evolved}
     monkeypatch.setattr(publication.schemas, "contract", known.__getitem__)
     changed = {view for view in view_names() if fingerprint(view) != before[view]}
-    assert changed == {"serving.bars_1m", "serving.bars_1h", "serving.market_daily"}
+    roll_ups = {"serving.bars_1h", "serving.market_daily"}
+    assert changed == {"serving.bars_1m", *roll_ups, "serving.positions"}
 
 
 def test_an_embedded_home_is_told_so(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from serving.cli import app
 from serving.publication import NoTrinoError
+from serving.views import view_names
 
 QUERY = "SELECT notional, window_start FROM serving.bars_1m"
 
@@ -75,7 +76,7 @@ def test_json_and_csv_exclude_each_other(run: Any) -> None:
 
 def test_views_print_their_sql(run: Any) -> None:
     every = run("views", "show").stdout
-    assert every.count("-- serving.") == 4
+    assert every.count("-- serving.") == len(view_names())
     assert "MIN_BY(" in every
     one = run("views", "show", "serving.bars_1h", "--dialect", "duckdb").stdout
     assert one.count("-- serving.") == 1
