@@ -27,8 +27,8 @@ class Work:
             an event must have been ingested to count: the interval's end, or the end of a later
             run of the hour, which must not be taken back.
         newest_end: The latest such time of any hour: for datasets that are not made by the hour.
-        unpublished: Tells which times before ``newest_end`` no published run covers, the run's
-            own among them: a dataset that is not made by the hour must leave none of them out.
+        unpublished: Tells which times before the interval's end no published run covers: a
+            dataset that is not made by the hour must leave none of them out.
         branches: By table, where to write.
         judge: Decodes and validates bronze rows.
     """

@@ -129,9 +129,7 @@ class BatchJob:
                 bronze=bronze,
                 as_of={hour: later.get(hour, end) for hour in hours},
                 newest_end=newest_end,
-                unpublished=lambda: runs.unpublished(
-                    KIND, run.dataset, Interval(BEFORE_ALL, newest_end)
-                ),
+                unpublished=lambda: runs.unpublished(KIND, run.dataset, Interval(BEFORE_ALL, end)),
                 branches=dict(zip(tables, made, strict=True)),
                 judge=self._judge,
             )

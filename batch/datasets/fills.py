@@ -1,7 +1,7 @@
 """Clients' fills and the positions made of them: not by the hour, since a position is of all time.
 
 A position's row must have seen every event below its offset, whatever hour that is about. So a run
-also takes in what earlier runs have left out, and what later ones have begun. It folds the events
+also takes in what was ingested before its interval and no run has published. It folds the events
 into what silver knows of their customers: resolved fills are observations, so an event that is
 folded in again changes nothing, and neither does the order of the runs.
 """
