@@ -1,7 +1,8 @@
-"""``lakehouse batch`` and ``lakehouse reconcile``: the hourly steps."""
+"""``lakehouse batch``, ``reconcile`` and ``backfill``: the hourly steps, and past hours."""
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -17,8 +18,6 @@ app = typer.Typer()
 Start = Annotated[str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")]
 End = Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
 Datasets = Annotated[list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")]
 
 
@@ -61,6 +60,59 @@ def batch(start: Start, end: End, dataset: Datasets = None, as_json: AsJson = Fa
                 f"{report.dataset} {interval}: {len(report.business_hours)} business hours"
                 + (f", {rows}" if rows else "")
             )
+
+
+@app.command()
+def backfill(
+    *,
+    start: Start,
+    end: End,
+    step_hours: Annotated[
+        float, typer.Option("--step-hours", min=0.01, help="Length of each run's interval.")
+    ] = 1.0,
+    dataset: Datasets = None,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="How many datasets are worked on at the same time.")
+    ] = 1,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The latest interval first.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what this backfill has published before.")
+    ] = False,
+) -> None:
+    """Run batch over a stretch of past ingestion time, interval by interval.
+
+    Started again with the same times, it goes on where it stopped. Lander, speed layer and hourly
+    runs may go on meanwhile.
+
+    Example: lakehouse backfill --start 2024-08-01 --end 2024-09-01 --parallel 2
+    """
+    from batch.backfill import Backfill, Plan
+    from batch.datasets import chosen
+    from batch.job import BatchJob, Report
+    from batch.runs import RunLog
+    from lakehouse.spark import spark_session
+
+    plan = Plan(Interval.parse(start, end), timedelta(hours=step_hours), reverse)
+    datasets = chosen(dataset)
+    settings = get_settings("batch")
+    configure_logging("backfill", settings.log_level)
+    spark, catalog = spark_session(settings, "backfill"), load_catalog(settings)
+    try:
+        # A session of its own for each: their temporary views must not meet.
+        jobs = [BatchJob(spark.newSession(), catalog, settings, one) for one in datasets]
+        work = Backfill(jobs, RunLog(catalog))
+        left = sum(map(len, work.pending(plan, again=again).values()))
+        typer.echo(f"{left} of {len(plan.intervals) * len(jobs)} runs are left to do")
+
+        def tell(report: Report) -> None:
+            nonlocal left
+            left -= 1
+            rows = sum(report.rows.values())
+            typer.echo(f"{report.dataset} {report.interval}: {rows} rows; {left} runs are left")
+
+        work.run(plan, again=again, parallel=parallel, tell=tell)
+    finally:
+        spark.stop()
 
 
 class DriftError(LakehouseError):

@@ -60,12 +60,16 @@ class BatchJob:
     settings: Settings
     dataset: Dataset
 
-    def run(self, interval: Interval) -> Report:
+    def run(self, interval: Interval, *, cause: str | None = None) -> Report:
         """Process the events that were ingested in the interval.
 
         What they touch is recomputed from all of its events that were ingested before the
         interval's end, or before the end of a later run of the same. Running it again, in any
         order and with any overlap, ends in the same tables.
+
+        Args:
+            interval: Ingestion times.
+            cause: What the run is part of, for the run log.
 
         Raises:
             NotLandedError: The lander has not passed the interval's end.
@@ -73,7 +77,8 @@ class BatchJob:
         """
         snapshot_id, bronze = self._pinned(interval.end)
         hours = touched_hours(bronze, interval)
-        run, runs = Run(KIND, self.dataset.name, interval, hours), RunLog(self.catalog)
+        run = Run(KIND, self.dataset.name, interval, hours, cause=cause)
+        runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
         runs.record(run, Status.STARTED, snapshots={self._source: snapshot_id})
 

@@ -29,7 +29,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a step over a data interval."""
+    """One execution of a step over a data interval.
+
+    Attributes:
+        cause: What it is part of, such as a backfill.
+    """
 
     kind: str
     dataset: str
@@ -38,6 +42,7 @@ class Run:
     # What happened when is bookkeeping about the run; no result depends on it.
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    cause: str | None = None
 
 
 class RunLog:
@@ -61,6 +66,7 @@ class RunLog:
             "run_id": run.run_id,
             "kind": run.kind,
             "dataset": run.dataset,
+            "cause": run.cause,
             "interval_start": run.interval.start,
             "interval_end": run.interval.end,
             "status": status.value,
@@ -95,6 +101,21 @@ class RunLog:
             for hour in map(datetime.fromisoformat, json.loads(row["business_hours"])):
                 latest[hour] = max(row["interval_end"], latest.get(hour, end))
         return latest
+
+    def published_for(self, cause: str) -> set[tuple[str, Interval]]:
+        """Return the datasets and intervals of the runs that were published for a cause."""
+        rows = (
+            self._catalog.load_table(RUNS)
+            .scan(
+                row_filter=f"cause = '{cause}' and status = '{Status.PUBLISHED}'",
+                selected_fields=("dataset", "interval_start", "interval_end"),
+            )
+            .to_arrow()
+            .to_pylist()
+        )
+        return {
+            (row["dataset"], Interval(row["interval_start"], row["interval_end"])) for row in rows
+        }
 
     def unpublished(self, kind: str, dataset: str, interval: Interval) -> list[Interval]:
         """Return the parts of an interval that no published run covers, in order."""

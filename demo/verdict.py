@@ -59,8 +59,9 @@ def compare(
 ) -> Verdict:
     """Compare rows that a query returned with the rows that the oracle expects.
 
-    `expected` holds the oracle's dataclass rows (its own keys are not used); `actual` holds
-    mappings by column name, in any order, with columns that the oracle doesn't know left alone.
+    `expected` holds the oracle's rows, dataclasses or mappings (its own keys are not used);
+    `actual` holds mappings by column name, in any order, with columns that the oracle doesn't know
+    left alone.
     Decimals are equal when their values are, whatever their scale; a text in place of a decimal
     or a time is read as one; a float is never equal to a decimal. A column that is missing, a row
     that is missing, one too many and a second row of a key are differences.
@@ -92,6 +93,8 @@ def compare(
 
 
 def _columns(row: Any) -> dict[str, Any]:
+    if isinstance(row, Mapping):
+        return dict(row)
     return {field.name: getattr(row, field.name) for field in fields(row)}
 
 

@@ -15,6 +15,7 @@ from ingestion.adapters import VENUES, Venue, venue_named
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.load import LoadCounts, send_load
+from ingestion.market_producer import market_producer
 from ingestion.oms.cli import app as oms_app
 from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
@@ -85,7 +86,7 @@ def replay(
     recordings = adapters_for(files, venue)
     started = time.monotonic()
     with (
-        connected_producer() as producer,
+        market_producer() as producer,
         stopped_by_signal() as stop,
         progress("replaying") as show,
     ):
@@ -106,7 +107,7 @@ def feed(
     venue: Annotated[
         Venue, typer.Option(parser=_venue, metavar="|".join(VENUES), help="Which market.")
     ],
-    symbol: Annotated[list[str], typer.Option(help="Whose trades, such as BTCUSDT; repeatable.")],
+    symbol: Annotated[list[str], typer.Option(help="Such as BTCUSDT; repeatable.")],
     url: Annotated[
         str | None, typer.Option(help="Base address of the stream server, instead of the venue's.")
     ] = None,
@@ -120,7 +121,7 @@ def feed(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
-    """Follow an exchange's live public trades until Ctrl-C, reconnecting whenever need be.
+    """Follow an exchange's live trades and quotes until Ctrl-C, reconnecting whenever need be.
 
     Example: lakehouse feed --venue binance_spot --symbol BTCUSDT --symbol ETHUSDT
     """
@@ -130,7 +131,7 @@ def feed(
 
     address = venue.stream_address(url or venue.default_base, symbol)
     started = time.monotonic()
-    with connected_producer() as producer, progress(f"following {venue.name}") as show:
+    with market_producer() as producer, progress(f"following {venue.name}") as show:
         intake = Intake(producer)
         following = Feed(
             address,

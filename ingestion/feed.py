@@ -12,7 +12,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidURI, WebSocketException
 
-from ingestion.adapters import FrameAdapter, TradeEvent
+from ingestion.adapters import FrameAdapter, TradeEvent, is_trade
 from ingestion.intake import Intake
 from lakehouse.errors import LakehouseError
 
@@ -184,7 +184,7 @@ class Feed:
         event = self._intake.accept(
             self._adapt, frame, received_at_ns=time.time_ns(), source=self.address
         )
-        if event is not None:
+        if event is not None and is_trade(event):
             self._check_sequence(event)
         self._on_frame()
 

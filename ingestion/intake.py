@@ -4,15 +4,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ingestion.adapters import FrameAdapter, FrameRejectedError, TradeEvent
+from ingestion.adapters import FrameAdapter, FrameRejectedError, MarketEvent
 
 NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
 class EventSink(Protocol):
-    """Where events and refused input go; in production an ``EventProducer``."""
+    """Where events and refused input go; in production a ``MarketProducer``."""
 
-    def send(self, event: TradeEvent) -> None:
+    def send(self, event: MarketEvent) -> None:
         """Accept an event."""
 
     def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
@@ -28,7 +28,7 @@ class IntakeCounts:
 
     frames: int = 0
     ignored: int = 0
-    """Frames about something other than a trade."""
+    """Frames about something other than a trade or a quote."""
     events: Counter[str] = field(default_factory=Counter)
     """Events by ``venue:symbol``."""
     rejected: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Intake:
 
     def accept(
         self, adapt: FrameAdapter, frame: bytes | str, *, received_at_ns: int, source: str
-    ) -> TradeEvent | None:
+    ) -> MarketEvent | None:
         """Adapt a frame and send its event; a frame that is refused becomes a dead letter.
 
         Returns:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.catalog import CATALOG_NAME
@@ -22,6 +22,7 @@ from lakehouse.transforms.trades import (
     resolve,
 )
 from schemas import contract
+from speed.minutes import MINUTE, of_minutes
 from speed.rows import gather, is_one_of, keep
 
 # Late events mostly belong to the last minutes; an older minute costs one look into the tables. At
@@ -30,7 +31,7 @@ REMEMBERED_MINUTES = 10
 # Each DataFrame of the memory also holds trades that a later one has replaced.
 MOST_PARTS_OF_A_MINUTE = 8
 TRADE_COLUMNS = contract("silver.trades").column_names
-MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+SECOND = timedelta(seconds=1)
 
 
 class WindowMemory:
@@ -120,7 +121,7 @@ class WindowMemory:
         """Read minutes from the tables: own rows first, since rows move from speed to batch."""
         own, batch = (
             self._spark.table(f"{CATALOG_NAME}.silver.{table}")
-            .where(_in_range(minutes) & minute_of(F.col("event_time")).isin(*minutes))
+            .where(of_minutes(minutes))
             .select(*OBSERVED_COLUMNS)
             for table in ("trades_rt", "trades")
         )
@@ -141,8 +142,3 @@ def _summary(trades: DataFrame) -> DataFrame:
     """Summarise trades by second, and tell between which ids they are."""
     lowest, highest = F.min("trade_id"), F.max("trade_id")
     return bars_1s(trades, lowest.alias("lowest_trade_id"), highest.alias("highest_trade_id"))
-
-
-def _in_range(minutes: Collection[datetime]) -> Column:
-    """Bound the time itself, which prunes files where a function of it does not."""
-    return F.col("event_time").between(min(minutes), max(minutes) + MINUTE)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from batch.dataset import Dataset
 from batch.datasets.fills import Fills
+from batch.datasets.quotes import Quotes
 from batch.datasets.trades import Trades
 from lakehouse.errors import LakehouseError
 
-DATASETS: tuple[Dataset, ...] = (Trades(), Fills())
+DATASETS: tuple[Dataset, ...] = (Trades(), Quotes(), Fills())
 
 
 class UnknownDatasetError(LakehouseError):

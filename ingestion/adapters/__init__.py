@@ -5,7 +5,14 @@ habits. It checks shape and types. Whether a well-typed value makes sense (a neg
 is decided once, by the transforms that both layers run.
 """
 
-from ingestion.adapters.canonical import FrameRejectedError, TradeEvent, event_key
+from ingestion.adapters.canonical import (
+    FrameRejectedError,
+    MarketEvent,
+    QuoteEvent,
+    TradeEvent,
+    event_key,
+    is_trade,
+)
 from ingestion.adapters.venues import (
     VENUES,
     FrameAdapter,
@@ -19,10 +26,13 @@ __all__ = [
     "VENUES",
     "FrameAdapter",
     "FrameRejectedError",
+    "MarketEvent",
+    "QuoteEvent",
     "TradeEvent",
     "UnknownVenueError",
     "Venue",
     "event_key",
+    "is_trade",
     "venue_named",
     "venue_of_file",
 ]

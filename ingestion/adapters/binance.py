@@ -3,7 +3,9 @@
 Frames are those of the exchange's public market streams, either wrapped by a combined stream
 (``{"stream": "btcusdt@trade", "data": {…}}``) or bare. Its fields: ``s`` symbol, ``t`` trade id,
 ``p`` price and ``q`` quantity as strings of digits, ``T`` trade time in ms, ``m`` whether the
-buyer was the maker, and on futures ``X``, what kind of execution it was.
+buyer was the maker, and on futures ``X``, what kind of execution it was; of the best bid and offer
+``u`` the order book's update id, ``b``, ``B``, ``a``, ``A`` price and quantity of bid and offer.
+Spot states no time of a quote: the time at which it was received stands in.
 
 The units differ. Spot and USD-margined markets count the base currency. Coin-margined futures
 count contracts, each worth a fixed amount of US dollars.
@@ -17,6 +19,8 @@ from typing import Final, NoReturn
 
 from ingestion.adapters.canonical import (
     FrameRejectedError,
+    MarketEvent,
+    QuoteEvent,
     TradeEvent,
     boolean_field,
     decimal_field,
@@ -32,9 +36,10 @@ OTHER_CONTRACT_SIZE: Final = Decimal(10)
 # Coin-margined symbols are "<coin>USD_<PERP or delivery date>"; no other market's are.
 COIN_MARGINED_MARK: Final = "USD_"
 
-# Keys that mark a bare frame as one of another kind: replies to requests, order book snapshots,
-# and spot's best bid and offer, which carries no event type.
-_OTHER_KINDS: Final = ({"result", "id"}, {"error"}, {"lastUpdateId"}, {"u", "b", "a"})
+# Keys that mark a bare frame as one of another kind: replies to requests, order book snapshots.
+_OTHER_KINDS: Final = ({"result", "id"}, {"error"}, {"lastUpdateId"})
+# Keys of spot's best bid and offer, which carries no event type.
+_QUOTE: Final = {"u", "s", "b", "B", "a", "A"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Market:
     base_address: str
     coin_margined: bool = False
 
-    def trade_event(self, frame: bytes | str, received_at: int | None = None) -> TradeEvent | None:
+    def event(self, frame: bytes | str, received_at: int | None = None) -> MarketEvent | None:
         """Turn one frame into a canonical event.
 
         Args:
@@ -53,18 +58,45 @@ class Market:
             received_at: When it was received, in UTC microseconds, if that is known.
 
         Returns:
-            The event, or None when the frame is well-formed but reports no market trade: another
-            stream, a reply, or an execution against the exchange's insurance fund.
+            The event, or None when the frame is well-formed but reports neither a market trade
+            nor a quote: another stream, a reply, or an execution against the exchange's insurance
+            fund.
 
         Raises:
-            FrameRejectedError: The frame cannot be read, or is a trade with missing, wrongly typed
-                or unrepresentable fields.
+            FrameRejectedError: The frame cannot be read, or is a trade or a quote with missing,
+                wrongly typed or unrepresentable fields.
         """
-        fields = _trade_fields(_decode(frame))
-        if fields is None:
-            return None
-        symbol = string_field(fields, "s")
-        self._check_symbol(symbol)
+        decoded = _decode(frame)
+        if (quote := _quote_fields(decoded)) is not None:
+            return self._quote(quote, received_at)
+        if (trade := _trade_fields(decoded)) is not None:
+            return self._trade(trade, received_at)
+        return None
+
+    def _quote(self, fields: dict[str, object], received_at: int | None) -> QuoteEvent:
+        symbol = self._symbol(fields)
+        stated = "T" in fields
+        if not stated and received_at is None:
+            raise FrameRejectedError("missing_time", "the quote has no time, and none of receipt")
+        update_id = integer_field(fields, "u")
+        if update_id < 0:
+            raise FrameRejectedError("invalid_update_id", f"field 'u' is {update_id}: ids count up")
+        return QuoteEvent(
+            venue=self.venue,
+            symbol=symbol,
+            update_id=update_id,
+            event_time=milliseconds_field(fields, "T") if stated else received_at or 0,
+            time_source="EXCHANGE" if stated else "RECEIVED",
+            bid_price=decimal_field(fields, "b"),
+            bid_quantity=decimal_field(fields, "B"),
+            ask_price=decimal_field(fields, "a"),
+            ask_quantity=decimal_field(fields, "A"),
+            quantity_unit=self._quantity_unit,
+            received_at=received_at,
+        )
+
+    def _trade(self, fields: dict[str, object], received_at: int | None) -> TradeEvent:
+        symbol = self._symbol(fields)
         trade_id = integer_field(fields, "t")
         if trade_id < 0:
             raise FrameRejectedError("invalid_trade_id", f"field 't' is {trade_id}: ids count up")
@@ -76,21 +108,27 @@ class Market:
             event_time=milliseconds_field(fields, "T"),
             price=decimal_field(fields, "p"),
             quantity=decimal_field(fields, "q"),
-            quantity_unit="CONTRACT" if self.coin_margined else "BASE",
+            quantity_unit=self._quantity_unit,
             contract_size=_contract_size(symbol) if self.coin_margined else None,
             # A buyer that was resting in the book was hit by a seller.
             aggressor_side="SELL" if boolean_field(fields, "m") else "BUY",
             received_at=received_at,
         )
 
-    def _check_symbol(self, symbol: str) -> None:
+    @property
+    def _quantity_unit(self) -> str:
+        return "CONTRACT" if self.coin_margined else "BASE"
+
+    def _symbol(self, fields: dict[str, object]) -> str:
         """Refuse another market's frames: contracts would be booked as coins, or coins as them."""
+        symbol = string_field(fields, "s")
         if (COIN_MARGINED_MARK in symbol) != self.coin_margined:
             raise FrameRejectedError(
                 "wrong_venue",
                 f"symbol {shown(symbol)} is not listed on {self.venue}: only coin-margined symbols "
                 f"have {COIN_MARGINED_MARK!r} in their names",
             )
+        return symbol
 
 
 MARKETS: Final = (
@@ -101,8 +139,9 @@ MARKETS: Final = (
 
 
 def stream_address(base: str, symbols: Sequence[str]) -> str:
-    """Return the address of the combined stream of these symbols' trades."""
-    streams = "/".join(f"{symbol.lower()}@trade" for symbol in symbols)
+    """Return the address of the combined stream of these symbols' trades and quotes."""
+    kinds = ("trade", "bookTicker")
+    streams = "/".join(f"{symbol.lower()}@{kind}" for symbol in symbols for kind in kinds)
     return f"{base.rstrip('/')}/stream?streams={streams}"
 
 
@@ -133,6 +172,19 @@ def _decode(frame: bytes | str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise FrameRejectedError("not_an_object", f"the frame is {shown(value)}, not an object")
     return value
+
+
+def _quote_fields(frame: dict[str, object]) -> dict[str, object] | None:
+    """Return the fields of a best bid and offer, or None for a frame of any other kind."""
+    stream = frame.get("stream")
+    says_quote = isinstance(stream, str) and stream.endswith("@bookTicker")
+    fields = frame.get("data", frame)
+    if not isinstance(fields, dict):
+        if says_quote:
+            raise FrameRejectedError("wrong_type", f"field 'data' is {shown(fields)}, no object")
+        return None
+    kind = fields.get("e", "bookTicker" if says_quote or fields.keys() >= _QUOTE else None)
+    return fields if kind == "bookTicker" else None
 
 
 def _trade_fields(frame: dict[str, object]) -> dict[str, object] | None:

@@ -1,9 +1,9 @@
-"""The canonical trade event that every venue's frames are turned into."""
+"""The canonical events that every venue's frames are turned into."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypedDict
+from typing import Final, TypedDict, TypeGuard
 
 from lakehouse.errors import LakehouseError
 
@@ -47,8 +47,37 @@ class TradeEvent(TypedDict):
     received_at: int | None
 
 
+class QuoteEvent(TypedDict):
+    """The best bid and offer of an instrument at one moment.
+
+    Times are UTC microseconds since 1970; ``time_source`` tells whose clock ``event_time`` is of:
+    ``EXCHANGE``, or ``RECEIVED`` where the venue states no time. Prices are in the quote currency,
+    quantities in ``quantity_unit`` as those of a trade.
+    """
+
+    venue: str
+    symbol: str
+    update_id: int
+    event_time: int
+    time_source: str
+    bid_price: Decimal
+    bid_quantity: Decimal
+    ask_price: Decimal
+    ask_quantity: Decimal
+    quantity_unit: str
+    received_at: int | None
+
+
+MarketEvent = TradeEvent | QuoteEvent
+
+
+def is_trade(event: MarketEvent) -> TypeGuard[TradeEvent]:
+    """Tell trades from quotes."""
+    return "trade_id" in event
+
+
 class FrameRejectedError(LakehouseError):
-    """A frame that claims to be a trade cannot be read as one.
+    """A frame that claims to be a trade or a quote cannot be read as one.
 
     Attributes:
         reason: Why, as one snake_case word that dashboards can count.
@@ -61,7 +90,7 @@ class FrameRejectedError(LakehouseError):
         self.detail = detail
 
 
-def event_key(event: TradeEvent) -> bytes:
+def event_key(event: MarketEvent) -> bytes:
     """Return the log key ``venue:symbol``: all events of one instrument are in one partition."""
     return f"{event['venue']}:{event['symbol']}".encode()
 

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ingestion.adapters import binance
-from ingestion.adapters.canonical import TradeEvent
+from ingestion.adapters.canonical import MarketEvent
 from lakehouse.errors import LakehouseError
 
-FrameAdapter = Callable[[bytes | str, int | None], TradeEvent | None]
+FrameAdapter = Callable[[bytes | str, int | None], MarketEvent | None]
 """Frame and receive time (UTC microseconds) → event, or None for a frame about something else."""
 
 
@@ -26,7 +26,7 @@ class Venue(NamedTuple):
     name: str
     adapt: FrameAdapter
     stream_address: Callable[[str, Sequence[str]], str]
-    """Base address and symbols → address of the WebSocket that streams their trades."""
+    """Base address and symbols → address of the WebSocket that streams their trades and quotes."""
     default_base: str
 
 
@@ -34,7 +34,7 @@ VENUES: Final[Mapping[str, Venue]] = MappingProxyType(
     {
         market.venue: Venue(
             name=market.venue,
-            adapt=market.trade_event,
+            adapt=market.event,
             stream_address=binance.stream_address,
             default_base=market.base_address,
         )

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from ingestion.adapters import FrameAdapter, FrameRejectedError
+from ingestion.adapters import FrameAdapter, FrameRejectedError, is_trade
 from ingestion.frames import RejectedInput
 from ingestion.intake import NANOSECONDS_PER_MICROSECOND
 from ingestion.replay import merged
@@ -46,10 +46,11 @@ def recorded_market(recordings: Mapping[Path, FrameAdapter]) -> list[MarketTrade
             event = adapt(item.payload, item.received_at_ns // NANOSECONDS_PER_MICROSECOND)
         except FrameRejectedError:
             continue
-        if event is not None and event["price"] is not None and event["price"] > 0:
-            market.append(
-                MarketTrade(event["venue"], event["symbol"], event["event_time"], event["price"])
-            )
+        if event is None or not is_trade(event):
+            continue
+        price = event["price"]
+        if price is not None and price > 0:
+            market.append(MarketTrade(event["venue"], event["symbol"], event["event_time"], price))
     if not market:
         names = ", ".join(path.name for path in recordings)
         raise NoMarketError(f"no trade was found in {names}: there is nothing to trade against")

@@ -2,6 +2,7 @@
 
 from speed.flow import Flow
 from speed.flows.fills import Fills
+from speed.flows.quotes import Quotes
 from speed.flows.trades import Trades
 
-FLOWS: tuple[Flow, ...] = (Trades(), Fills())
+FLOWS: tuple[Flow, ...] = (Trades(), Quotes(), Fills())

@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from ingestion.adapters import (
     VENUES,
     FrameRejectedError,
     UnknownVenueError,
+    is_trade,
     venue_named,
     venue_of_file,
 )
@@ -101,9 +103,7 @@ def test_well_typed_nonsense_is_left_to_the_transforms(price: str) -> None:
     "other",
     [
         {"stream": "btcusdt@depth@100ms", "data": {"e": "depthUpdate", "s": "BTCUSDT"}},
-        {"stream": "btcusdt@bookTicker", "data": {"u": 1, "s": "BTCUSDT", "b": "1", "a": "2"}},
         {"stream": "!ticker@arr", "data": [1, 2]},
-        {"u": 1, "s": "BTCUSDT", "b": "1", "B": "1", "a": "2", "A": "1"},
         {"lastUpdateId": 1, "bids": [], "asks": []},
         {"result": None, "id": 1},
         {"error": {"code": 2, "msg": "unknown stream"}},
@@ -224,13 +224,17 @@ def test_nothing_escapes_but_rejections(payload: bytes) -> None:
     for venue in VENUES.values():
         with suppress(FrameRejectedError):
             event = venue.adapt(payload, None)
-            assert event is None or event["event_type"] == "TRADE"
+            assert event is None or not is_trade(event) or event["event_type"] == "TRADE"
 
 
 def test_stream_address_names_every_symbol() -> None:
     venue = venue_named("binance_coinm")
     address = venue.stream_address("ws://localhost:9/", ["BTCUSD_PERP", "ETHUSD_PERP"])
-    assert address == "ws://localhost:9/stream?streams=btcusd_perp@trade/ethusd_perp@trade"
+    _, streams = address.split("?streams=")
+    assert streams.split("/") == [
+        *("btcusd_perp@trade", "btcusd_perp@bookTicker"),
+        *("ethusd_perp@trade", "ethusd_perp@bookTicker"),
+    ]
 
 
 def test_venue_is_read_from_the_name_of_a_file() -> None:
@@ -259,3 +263,57 @@ def test_shipped_sample_is_whole(name: str, trades: int, quantity: str) -> None:
     ids = [event["trade_id"] for event in events if event]
     assert ids == list(range(ids[0], ids[0] + trades))
     assert sum(event["quantity"] or 0 for event in events if event) == Decimal(quantity)
+
+
+SPOT_QUOTE = {"u": 7, "s": "BTCUSDT", "b": "100.10", "B": "2", "a": "100.30", "A": "1.5"}
+COINM_QUOTE = SPOT_QUOTE | {"e": "bookTicker", "s": "BTCUSD_PERP", "T": 1723161257465}
+
+
+@pytest.mark.parametrize(
+    "frame_of",
+    [lambda data: data, lambda data: {"stream": "btcusdt@bookTicker", "data": data}],
+    ids=["bare", "combined"],
+)
+def test_spots_quote_has_the_time_of_its_receipt_and_says_so(
+    frame_of: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    quote = venue_named("binance_spot").adapt(json.dumps(frame_of(SPOT_QUOTE)), 1_000_001)
+    assert quote == {
+        "venue": "binance_spot",
+        "symbol": "BTCUSDT",
+        "update_id": 7,
+        "event_time": 1_000_001,
+        "time_source": "RECEIVED",
+        "bid_price": Decimal("100.10"),
+        "bid_quantity": Decimal(2),
+        "ask_price": Decimal("100.30"),
+        "ask_quantity": Decimal("1.5"),
+        "quantity_unit": "BASE",
+        "received_at": 1_000_001,
+    }
+
+
+def test_a_futures_quote_has_the_exchanges_time() -> None:
+    quote = venue_named("binance_coinm").adapt(json.dumps(COINM_QUOTE), 5)
+    assert quote is not None
+    assert (quote["event_time"], quote["quantity_unit"]) == (1723161257465000, "CONTRACT")
+    assert not is_trade(quote)
+    assert quote["time_source"] == "EXCHANGE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "received_at", "reason"),
+    [
+        ({"b": None}, 5, "wrong_type"),
+        ({"u": -1}, 5, "invalid_update_id"),
+        ({"A": "NaN"}, 5, "malformed_decimal"),
+        ({"s": "BTCUSD_PERP"}, 5, "wrong_venue"),
+        ({}, None, "missing_time"),
+    ],
+)
+def test_a_quote_that_cannot_be_read_is_refused(
+    changes: dict[str, Any], received_at: int | None, reason: str
+) -> None:
+    with pytest.raises(FrameRejectedError) as refused:
+        venue_named("binance_spot").adapt(json.dumps(SPOT_QUOTE | changes), received_at)
+    assert refused.value.reason == reason

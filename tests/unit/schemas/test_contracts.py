@@ -33,6 +33,11 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
     assert set(contracts()) == {
         "bronze.market_trades",
         "bronze.oms_fills",
+        "bronze.market_quotes",
+        "silver.quotes",
+        "silver.quotes_rt",
+        "gold.spreads_1m",
+        "gold.spreads_1m_rt",
         "bronze.dead_letters",
         "silver.trades",
         "silver.trades_rt",

@@ -1,0 +1,106 @@
+"""Backfill: batch over a stretch of past ingestion time, interval by interval.
+
+A backfill is the hourly run with other intervals: the same code, the same run log. It can be
+stopped at any moment and started again, and goes on with the intervals that it has not published.
+The speed layer, the lander and the hourly run go on beside it.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
+
+from batch.job import BatchJob, Report
+from batch.runs import RunLog
+from lakehouse.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a backfill consists of.
+
+    Attributes:
+        interval: The stretch of ingestion time.
+        step: The length of one run's interval.
+        reverse: Begin with the latest interval. The result is the same.
+    """
+
+    interval: Interval
+    step: timedelta
+    reverse: bool = False
+
+    @property
+    def cause(self) -> str:
+        """What the run log has on each of its runs: the same plan goes on where it stopped."""
+        seconds = int(self.step.total_seconds())
+        return (
+            f"backfill {self.interval.start.isoformat()}/{self.interval.end.isoformat()}/{seconds}"
+        )
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """The intervals of its runs, in their order."""
+        pieces = list(self.interval.split(self.step))
+        return pieces[::-1] if self.reverse else pieces
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """Runs a plan for some datasets.
+
+    Datasets run side by side, as many as are allowed; the intervals of one dataset in order, since
+    each publication is the next one's past.
+    """
+
+    jobs: Sequence[BatchJob]
+    runs: RunLog
+
+    def pending(self, plan: Plan, *, again: bool = False) -> dict[str, list[Interval]]:
+        """Return by dataset the intervals that the plan has not published, in their order.
+
+        Args:
+            plan: The plan.
+            again: Take none as published.
+        """
+        done = set() if again else self.runs.published_for(plan.cause)
+        return {
+            job.dataset.name: [one for one in plan.intervals if (job.dataset.name, one) not in done]
+            for job in self.jobs
+        }
+
+    def run(
+        self,
+        plan: Plan,
+        *,
+        again: bool = False,
+        parallel: int = 1,
+        tell: Callable[[Report], None] = lambda _: None,
+    ) -> None:
+        """Run what is pending; the first failure ends it, after the runs that are under way.
+
+        Args:
+            plan: The plan.
+            again: Also run what is published.
+            parallel: How many datasets are worked on at the same time.
+            tell: Is told each run that has ended well.
+
+        Raises:
+            batch.job.NotLandedError: The stretch is not over yet as far as bronze is concerned.
+            batch.audit.AuditError: A result is not sound; it was not published.
+        """
+        pending, failed = self.pending(plan, again=again), Event()
+
+        def work(job: BatchJob) -> None:
+            for interval in pending[job.dataset.name]:
+                if failed.is_set():
+                    return
+                try:
+                    tell(job.run(interval, cause=plan.cause))
+                except BaseException:
+                    failed.set()
+                    raise
+
+        with ThreadPoolExecutor(parallel, thread_name_prefix="backfill") as threads:
+            for ended in [threads.submit(work, job) for job in self.jobs]:
+                ended.result()

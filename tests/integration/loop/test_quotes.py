@@ -1,0 +1,181 @@
+"""Quotes through both layers: the merged spreads are exact after every step of any history."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from small_lake import SmallLake
+
+import schemas
+from batch.datasets.quotes import Quotes as QuotesDataset
+from demo.oracle import compare
+from demo.quotes import naive_quotes, naive_spreads
+from lakehouse.catalog import load_catalog
+from lakehouse.settings import Settings
+from schemas.registry import ContractRegistry
+from schemas.wire import EventCodec
+from serving.engine import SqlEngine
+from speed.flows.quotes import Quotes as QuotesFlow
+
+pytestmark = pytest.mark.integration
+
+CODEC = EventCodec(ContractRegistry(), 1_000_000, schemas.topics()["market.quotes"])
+# The last seconds of a day: some quotes are of the next.
+LATE = datetime(2024, 8, 8, 23, 59, 58, tzinfo=UTC)
+KEY = ("venue", "symbol", "window_start")
+
+
+class QuotesLake(SmallLake):
+    """A small lake whose stream is that of the quotes."""
+
+    flow = QuotesFlow()
+    dataset = QuotesDataset()
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        """Return the payload of a quote."""
+        return CODEC.encode(event)
+
+
+def quote(number: int = 1, second: float = 0, **fields: Any) -> dict[str, Any]:
+    return {
+        "venue": "binance_spot",
+        "symbol": "BTCUSDT",
+        "update_id": number,
+        "event_time": LATE + timedelta(seconds=second),
+        "time_source": "EXCHANGE",
+        "bid_price": Decimal(100 + number % 3),
+        "bid_quantity": Decimal(2),
+        "ask_price": Decimal("103.00000001"),
+        "ask_quantity": Decimal(1),
+        "quantity_unit": "BASE",
+        "received_at": None,
+    } | fields
+
+
+@pytest.fixture
+def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
+    return QuotesLake(spark, load_catalog(spark_settings), spark_settings)
+
+
+def rows(lake: SmallLake, query: str) -> list[dict[str, Any]]:
+    engine = SqlEngine(lake.catalog)
+    try:
+        found: list[dict[str, Any]] = engine.query(query).to_pylist()
+    finally:
+        engine.close()
+    return found
+
+
+def assert_exact(lake: SmallLake) -> None:
+    """Every row is what one pass over the log up to its position gives."""
+    for row in rows(lake, "SELECT * FROM serving.spreads_1m"):
+        seen = [one for one in lake.events() if one.position <= row["last_offset"]]
+        window = {key: one for key, one in naive_spreads(seen).items() if key == _key(row)}
+        verdict = compare(window, [row], key=KEY)
+        assert verdict.equal, verdict
+
+
+def assert_complete(lake: SmallLake) -> None:
+    """The views are what one pass over the whole log gives."""
+    verdict = compare(naive_spreads(lake.events()), rows(lake, "SELECT * FROM serving.spreads_1m"))
+    assert verdict.equal, verdict
+    quotes = rows(lake, "SELECT *, date_trunc('minute', event_time) AS minute FROM serving.quotes")
+    expected = {key: {**one, "minute": key[-1]} for key, one in naive_quotes(lake.events()).items()}
+    verdict = compare(expected, quotes, key=("venue", "symbol", "update_id", "minute"))
+    assert verdict.equal, verdict
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def test_the_layers_meet(lake: SmallLake) -> None:
+    for number in range(6):
+        lake.produce(quote(number, number * 0.7))
+    lake.stream()
+    assert_complete(lake)
+    first = lake.land()
+    lake.produce(quote(2, 1.4, bid_price=Decimal(1)))  # a duplicate: the first report counts
+    lake.produce(quote(9, -30))  # late, and now the minute's first
+    lake.batch(first)
+    assert_exact(lake)
+    lake.stream()
+    assert_complete(lake)
+    assert [record.verdict for record in lake.reconcile(first)] == ["AGREE", "AGREE"]
+    lake.batch(lake.land())
+    lake.restart_speed()
+    lake.produce(quote(10, 1.9, ask_price=Decimal(104)))
+    lake.stream()
+    assert_complete(lake)
+
+
+def test_what_cannot_be_a_quote_is_a_dead_letter_with_its_reason(lake: SmallLake) -> None:
+    lake.produce(quote(1))
+    for number, (field, value) in enumerate(
+        {
+            "bid_price": Decimal(104),
+            "ask_price": Decimal(0),
+            "bid_quantity": Decimal(0),
+            "update_id": -1,
+            "time_source": "GUESS",
+            "venue": "Binance Spot",
+        }.items()
+    ):
+        lake.produce(quote(50 + number, **{field: value}))
+    lake.stream()
+    lake.batch(lake.land())
+    dead = rows(lake, "SELECT reason, topic FROM bronze.dead_letters")
+    assert {row["topic"] for row in dead} == {"market.quotes"}
+    assert sorted(row["reason"] for row in dead) == [
+        *("crossed_quote", "invalid_update_id", "invalid_venue"),
+        *("non_positive_price", "non_positive_quantity", "unknown_time_source"),
+    ]
+    assert len(rows(lake, "SELECT * FROM serving.quotes")) == 1
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("produce"),
+            st.builds(
+                quote,
+                st.integers(1, 6),
+                st.sampled_from([-61, -1, 0, 0.5, 1.999999, 2, 61]),
+                symbol=st.sampled_from(["BTCUSDT", "ETHUSDT"]),
+                bid_price=st.decimals(1, 100, places=8),
+            ),
+        ),
+        st.tuples(st.sampled_from(["stream", "land", "batch", "reconcile", "restart"])),
+    ),
+    min_size=3,
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+def test_any_history_is_exact(spark: SparkSession, spark_settings: Settings, steps: Any) -> None:
+    lake = QuotesLake(spark, load_catalog(spark_settings), spark_settings)
+    landed = []
+    for name, *event in steps:
+        match name:
+            case "produce":
+                lake.produce(*event)
+            case "stream":
+                lake.stream()
+            case "land":
+                landed.append(lake.land())
+            case "batch" if landed:
+                lake.batch(landed[-1])
+            case "restart":
+                lake.restart_speed(forget=1)
+        assert_exact(lake)
+    lake.stream()
+    assert_complete(lake)
