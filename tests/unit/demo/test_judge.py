@@ -79,9 +79,9 @@ def test_a_row_of_a_window_that_nothing_is_known_of_is_found_out() -> None:
     assert not judge_as_stated(in_order(RECORDED), [strange]).equal
 
 
-def test_every_merged_view_of_the_market_is_judged() -> None:
+def test_every_merged_view_of_trades_is_judged() -> None:
     from serving.views import view_names
 
-    # The demo has no clients: tests/integration/loop/test_positions.py judges theirs.
-    of_clients = {"serving.fills", "serving.positions"}
-    assert set(QUESTIONS) == set(view_names()) - of_clients
+    # The demo has no clients and no quotes: tests/integration/loop judges theirs.
+    of_others = {"serving.fills", "serving.positions", "serving.quotes", "serving.spreads_1m"}
+    assert set(QUESTIONS) == set(view_names()) - of_others

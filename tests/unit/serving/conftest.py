@@ -20,6 +20,10 @@ NOON = datetime(2024, 8, 8, 12, 0, tzinfo=UTC)
 TABLES = (
     "gold.bars_1m",
     "gold.bars_1m_rt",
+    "gold.spreads_1m",
+    "gold.spreads_1m_rt",
+    "silver.quotes",
+    "silver.quotes_rt",
     "gold.positions",
     "gold.positions_rt",
     "silver.fills",
