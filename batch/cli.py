@@ -18,23 +18,44 @@ app = typer.Typer()
 Start = Annotated[str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")]
 End = Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait-seconds",
+        min=0,
+        help="How long to wait for the lander to pass the interval's end, at most.",
+    ),
+]
+# Three of the lander's heartbeats: by then it has, if it runs.
+WAIT_SECONDS = 15.0
 Datasets = Annotated[list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")]
 
 
 @app.command()
-def batch(start: Start, end: End, dataset: Datasets = None, as_json: AsJson = False) -> None:
+def batch(
+    start: Start,
+    end: End,
+    dataset: Datasets = None,
+    wait_seconds: Wait = WAIT_SECONDS,
+    as_json: AsJson = False,
+) -> None:
     """Recompute the business hours that events ingested in an interval touch, and publish them.
 
     Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
+    from batch.dataset import bronze_table
     from batch.datasets import chosen
     from batch.job import BatchJob
+    from batch.landing import wait_until_landed
     from lakehouse.spark import spark_session
 
     interval, datasets = Interval.parse(start, end), chosen(dataset)
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
+    wait_until_landed(
+        catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds
+    )  # if it has not, the job says so
     try:
         reports = [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
     finally:
