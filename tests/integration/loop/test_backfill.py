@@ -33,7 +33,7 @@ def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
 @pytest.fixture
 def plan(lake: SmallLake) -> Plan:
     landed = []
-    for number in range(LANDINGS):
+    for number in range(1, LANDINGS + 1):
         lake.produce(trade(number, event_time=trade()["event_time"] + timedelta(hours=number % 2)))
         landed.append(lake.land())
     return Plan(Interval(landed[0].start, landed[-1].end), TICK)
@@ -49,7 +49,7 @@ def assert_all_is_reconciled(lake: SmallLake) -> None:
     bars = engine.query("SELECT * FROM serving.bars_1m").to_pylist()
     engine.close()
     assert {bar["status"] for bar in bars} == {"RECONCILED"}
-    verdict = compare(naive_bars(lake.events()), bars)
+    verdict = compare(naive_bars(lake.events()), bars, ignore=("log_partition",))
     assert verdict.equal, verdict
 
 
@@ -63,8 +63,8 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(lake: SmallLake, plan: Pl
 
     with pytest.raises(StoppedError):
         backfill(lake).run(plan, tell=stop_after_two)
-    # The speed layer has gone on, and a trade of the first hour has been corrected meanwhile.
-    lake.produce(trade(0, event_type="CORRECTION", price=Decimal(77)))
+    # The speed layer has gone on, and a trade of it has been corrected meanwhile.
+    lake.produce(trade(2, event_type="CORRECTION", price=Decimal(77)))
     lake.stream()
 
     assert backfill(lake).pending(plan) == {"trades": plan.intervals[2:]}
