@@ -155,7 +155,7 @@ def test_killed_at_random_moments(
         assert dead_letters(lake, "batch") == Counter(dict.fromkeys(second.refused, 1))
         for attempt in range(2):
             records = json.loads(lake.run("reconcile", *bounds))
-            assert [record["verdict"] for record in records] == ["AGREE", "AGREE"]
+            assert {record["verdict"] for record in records} == {"AGREE"}
             assert check_view(lake, second) == {"RECONCILED"}, attempt
         assert all(record["pruned"] > 0 for record in records)
         check_accounts(lake, second)

@@ -97,6 +97,6 @@ def test_each_server_goes_away_and_comes_back(
     bounds = ("--start", start.isoformat(), "--end", end.isoformat(), "--json")
     stack.run("batch", *bounds, deadline_seconds=600)
     records = json.loads(stack.run("reconcile", *bounds, deadline_seconds=600))
-    assert [record["verdict"] for record in records] == ["AGREE", "AGREE"]
+    assert {record["verdict"] for record in records} == {"AGREE"}
     check_view(stack, judged)
     assert max(recovered.values()) < RECOVERED_SECONDS

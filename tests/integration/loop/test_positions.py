@@ -247,6 +247,13 @@ def test_what_is_refused_is_a_dead_letter_once(lake: FillsLake) -> None:
     ]
 
 
+def test_a_desk_that_has_not_traded_yet_is_reconciled(lake: FillsLake) -> None:
+    interval = lake.land()
+    assert dict(lake.batch(interval).rows) == {}
+    for record in lake.reconcile(interval):
+        assert (record.verdict, record.pruned, record.comparison.compared) == ("AGREE", 0, 0)
+
+
 def test_the_memory_puts_its_parts_together_and_reads_what_it_forgot(
     lake: FillsLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
