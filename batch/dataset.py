@@ -31,6 +31,8 @@ class Work:
             dataset that is not made by the hour must leave none of them out.
         branches: By table, where to write.
         judge: Decodes and validates bronze rows.
+        inspect: Is given a table and what was written of it; asks the contract's rules, and keeps
+            what they find.
     """
 
     spark: SparkSession
@@ -41,6 +43,7 @@ class Work:
     unpublished: Callable[[], Sequence[Interval]]
     branches: Mapping[str, Branch]
     judge: Callable[[DataFrame], DataFrame]
+    inspect: Callable[[str, DataFrame], None]
 
     @cached_property
     def interval_events(self) -> DataFrame:
@@ -88,6 +91,7 @@ class Dataset(Protocol):
 
         Raises:
             batch.audit.AuditError: The result is not sound.
+            batch.quality.QualityError: It breaks a rule that forbids to publish it.
         """
 
 

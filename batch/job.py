@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from pyiceberg.catalog import Catalog
@@ -11,7 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_positions, pinned_bronze, touched_hours
 from batch.publication import PublishConflictError, branches
-from batch.runs import Run, RunLog, Status
+from batch.quality import QUALITY_CHECKS, QualityError, check
+from batch.runs import Run, RunLog, Status, append_rows
 from batch.steps import write_dead_letters
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
@@ -74,6 +76,7 @@ class BatchJob:
         Raises:
             NotLandedError: The lander has not passed the interval's end.
             batch.audit.AuditError: The result is not sound; nothing was published.
+            batch.quality.QualityError: It breaks a rule; nothing was published.
         """
         snapshot_id, bronze = self._pinned(interval.end)
         hours = touched_hours(bronze, interval)
@@ -137,6 +140,7 @@ class BatchJob:
                 unpublished=lambda: runs.unpublished(KIND, run.dataset, Interval(BEFORE_ALL, end)),
                 branches=dict(zip(tables, made, strict=True)),
                 judge=self._judge,
+                inspect=partial(self._inspect, run),
             )
             written = self.dataset.write(work) if hours else Written()
             if written.refused or not hours:  # nothing to recompute, perhaps something to refuse
@@ -147,6 +151,19 @@ class BatchJob:
                 for branch in made:
                     branch.publish(self.spark)
         return Report(run.run_id, run.dataset, run.interval, hours, snapshot_id, written.rows)
+
+    def _inspect(self, run: Run, table: str, rows: DataFrame) -> None:
+        """Ask the contract's rules of what was written; keep what they find.
+
+        Raises:
+            QualityError: A rule forbids to publish it.
+        """
+        findings = check(self.spark, table, rows, run.interval)
+        if findings:
+            found = [finding.row(run.run_id, run.interval) for finding in findings]
+            append_rows(self.catalog, QUALITY_CHECKS, found)
+        if any(finding.forbids for finding in findings):
+            raise QualityError(findings)
 
     def _judge(self, records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""

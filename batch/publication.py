@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
+from batch.quality import QualityError
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.errors import LakehouseError
 
@@ -52,13 +53,20 @@ class Branch:
 
 @contextmanager
 def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[list[Branch]]:
-    """Give a run its branches of some tables; they are dropped at the end, published or not."""
+    """Give a run its branches of some tables; they are dropped at the end, published or not.
+
+    Those of a result that is put in quarantine stay, to be looked at.
+    """
     made: list[Branch] = []
     try:
         for table in tables:
             spark.sql(f"ALTER TABLE {CATALOG_NAME}.{table} CREATE BRANCH `{name}`")
             made.append(Branch(table, name))
         yield made
+    except QualityError as error:
+        if error.keeps_branch:
+            made.clear()
+        raise
     finally:
         for branch in made:
             spark.sql(f"ALTER TABLE {CATALOG_NAME}.{branch.table} DROP BRANCH IF EXISTS `{name}`")

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -146,10 +146,15 @@ def _of(kind: str, dataset: str) -> str:
 
 def append_row(catalog: Catalog, name: str, row: Mapping[str, object]) -> None:
     """Append one row to an audit table; a concurrent append is waited out."""
+    append_rows(catalog, name, [row])
+
+
+def append_rows(catalog: Catalog, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Append rows to an audit table in one commit; a concurrent append is waited out."""
 
     @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
     def commit() -> None:
         table = catalog.load_table(name)
-        table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
+        table.append(pa.Table.from_pylist([*rows], schema=table.schema().as_arrow()))
 
     commit()

@@ -58,11 +58,12 @@ def write_hours(
     count: int = computed.get["rows"]
     written = branch.read(work.spark).where(within(time, covering(work.as_of)))
     audit(written, table, key=key, rows=count)
+    work.inspect(branch.table, written)
     return Written({branch.table: count}, judged.get["refused"])
 
 
 def write_keyed(
-    spark: SparkSession,
+    work: Work,
     rows: DataFrame,
     branch: Branch,
     *,
@@ -72,7 +73,7 @@ def write_keyed(
     """Bring rows up to date by key; only those that differ are written, and none is removed.
 
     Args:
-        spark: The session.
+        work: The run.
         rows: The recomputed rows.
         branch: Where to write.
         where: The rows of the table that these are to be.
@@ -87,23 +88,25 @@ def write_keyed(
     table = contract(branch.table)
     # Materialised, so that what is merged does not depend on the table that it is merged into.
     rows = rows.select(*table.column_names).localCheckpoint()
-    now = branch.read(spark).where(where).select(*table.column_names)
+    now = branch.read(work.spark).where(where).select(*table.column_names)
     changed = rows.subtract(now).localCheckpoint()
     count: int = changed.count()
     if count:
         match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
         changed.createOrReplaceTempView("changed_rows")
-        spark.sql(
+        work.spark.sql(
             f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
             " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
+    written = branch.read(work.spark).where(where)
     audit(
-        branch.read(spark).where(where),
+        written,
         table,
         key=[*map(F.col, table.key)],
         rows=rows.count(),
         totals=totals,
     )
+    work.inspect(branch.table, written)
     return count
 
 

@@ -12,6 +12,7 @@ from pyiceberg.transforms import IdentityTransform, Transform
 from pyiceberg.types import IcebergType, NestedField
 
 from lakehouse.errors import LakehouseError
+from schemas.quality import QualityRule
 
 # What a topic's events call it unless the contract says otherwise.
 EVENT_TIME = "event_time"
@@ -91,6 +92,7 @@ class TableContract:
         retention_days: Days that rows are kept; None for a speed twin, which is pruned instead.
         freshness_seconds: Target age of the newest data that a reader finds.
         speed_twin: The table of the speed layer with the same columns, if there is one.
+        quality: What must be true of rows before they are published.
         batch_twin: The table of the batch layer, when this one is a speed twin.
     """
 
@@ -106,6 +108,7 @@ class TableContract:
     freshness_seconds: float
     properties: dict[str, str] = field(hash=False)
     topics: tuple[Topic, ...] = ()
+    quality: tuple[QualityRule, ...] = ()
     speed_twin: str | None = None
     batch_twin: str | None = None
 

@@ -22,6 +22,7 @@ from schemas.contract import (
     Topic,
 )
 from schemas.documents import read_document
+from schemas.quality import QualityRule, QualityRuleError, quality_rules
 from schemas.types import parse_transform, parse_type
 
 # Rounded up, so that a leap year never shortens what was promised.
@@ -121,6 +122,7 @@ class _Document:
             freshness_seconds=self._seconds(self._name),
             properties=PROFILES[profile] | self._table_properties(),
             topics=tuple(self._topics()),
+            quality=tuple(self._quality()),
             speed_twin=twin,
         )
         return [table] if twin is None else [table, self._twin_of(table, twin)]
@@ -243,6 +245,12 @@ class _Document:
             versions=tuple(versions),
             event_time=str(topic.get("eventTime", EVENT_TIME)),
         )
+
+    def _quality(self) -> Iterator[QualityRule]:
+        try:
+            yield from quality_rules(self._table.quality or ())
+        except QualityRuleError as error:
+            raise self._error(f"{self._name}.quality", str(error)) from error
 
     def _table_properties(self) -> dict[str, str]:
         stated = self._custom.get("tableProperties", {})

@@ -55,10 +55,10 @@ class Fills:
         theirs = F.col("customer_id").isin(customers)
         silver, gold = work.branches[FILLS], work.branches[POSITIONS]
         known = silver.read(work.spark).where(theirs).select(*OBSERVED_COLUMNS)
-        written = {FILLS: write_keyed(work.spark, resolve(known.union(news)), silver, where=theirs)}
+        written = {FILLS: write_keyed(work, resolve(known.union(news)), silver, where=theirs)}
         fills = silver.read(work.spark).where(theirs)
         written[POSITIONS] = write_keyed(
-            work.spark, positions(fills), gold, where=theirs, totals=_totals(fills)
+            work, positions(fills), gold, where=theirs, totals=_totals(fills)
         )
         return Written(written, refused)
 

@@ -40,7 +40,7 @@ class Quotes:
         hours = covering(work.as_of)
         quotes = work.branches[QUOTES].read(work.spark).where(within("event_time", hours))
         changed = write_keyed(
-            work.spark,
+            work,
             spreads_1m(quotes),
             work.branches[SPREADS],
             where=within("window_start", hours),

@@ -55,7 +55,7 @@ def _write_bars(work: Work, hours: Sequence[datetime], trades: DataFrame) -> dic
     minutely = work.branches[MINUTES]
     changed = {
         MINUTES: write_keyed(
-            work.spark,
+            work,
             bars_1m(bars_1s(trades)),
             minutely,
             where=in_hours,
@@ -69,7 +69,7 @@ def _write_bars(work: Work, hours: Sequence[datetime], trades: DataFrame) -> dic
     ):
         source = bars.where(of_bars)
         changed[table] = write_keyed(
-            work.spark,
+            work,
             transform(source),
             work.branches[table],
             where=of_table,

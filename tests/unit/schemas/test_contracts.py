@@ -49,6 +49,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "gold.market_daily",
         "gold.positions",
         "gold.positions_rt",
+        "ops.quality_checks",
         "ops.runs",
         "ops.reconciliations",
     }
