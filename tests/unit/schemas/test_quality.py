@@ -48,7 +48,7 @@ def test_a_rule_is_a_query_and_what_its_number_must_be() -> None:
     ],
 )
 def test_what_a_number_may_be(operator: str, holds: int, breaks: int) -> None:
-    [rule] = quality_rules([stated(mustBe=None, **{operator: 5})])
+    [rule] = quality_rules([stated(**{"mustBe": None, operator: 5})])
     assert rule.expected.holds(Decimal(holds))
     assert not rule.expected.holds(Decimal(breaks))
 
