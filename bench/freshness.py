@@ -1,10 +1,11 @@
 """Freshness from produced to visible in the merged view, with lander and speed both at work.
 
-Usage: python bench/freshness.py [--profile stack] [--rate 5000] [--symbols 20] [--warm-up 240]
-                                 [--seconds 60] [--json out.json]
+Usage: python bench/freshness.py [--of positions] [--profile stack] [--rate 5000] [--symbols 20]
+                                 [--warm-up 240] [--seconds 60] [--json out.json]
 
 On a home of its own: everything that `lakehouse up` starts in that profile, a synthetic load (with
-duplicate and out-of-order events, corrections and cancels; no events of other hours), and a probe
+duplicate and out-of-order events, corrections and cancels; no events of other hours), or a desk
+that trades on the shipped recording (of positions: a few hundred fills a second), and a probe
 that asks the merged view over and over: DuckDB's on the embedded profile, Trino's on the stack.
 Beside the percentiles stand the start's length, how long the view took to answer, and what each
 process cost.
@@ -18,15 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from demo.freshness import FreshnessProbe, Positions, merged_positions, polling
-from lakehouse.kafka import TRADES_TOPIC, client_settings
+from demo.tour import sample_files
+from lakehouse.kafka import FILLS_TOPIC, TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Role, Settings, roles_folder
-from serving.engines import sql_engine
+from serving.engines import Engine, sql_engine
 
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
@@ -47,16 +50,30 @@ def cpu_seconds(home: Path) -> dict[str, float]:
     return used
 
 
-def load(options: argparse.Namespace, seconds: float, environ: dict[str, str]) -> None:
-    """Produce for some time."""
-    limits = ["--rate", str(options.rate), "--symbols", str(options.symbols), "--seed", "7"]
-    limits += ["--seconds", str(seconds)]
+def load(options: argparse.Namespace, seconds: float, environ: dict[str, str], *, day: int) -> None:
+    """Produce for some time; on another day clients do not repeat what they did."""
+    rate = ["--rate", str(options.rate)]
+    if options.of == "positions":
+        limits = ["--fills", str(int(options.rate * seconds)), "--seed", str(day)]
+        words = ["oms", "simulate", *map(str, sample_files()), *rate, *limits, *FAULTS]
+    else:
+        limits = ["--symbols", str(options.symbols), "--seed", "7", "--seconds", str(seconds)]
+        words = ["synth", *rate, *limits, *FAULTS, *AMENDMENTS]
     subprocess.run(
-        [LAKEHOUSE, "synth", *limits, *FAULTS, *AMENDMENTS, "--json"],
-        env=environ,
-        check=True,
-        stdout=subprocess.DEVNULL,
+        [LAKEHOUSE, *words, "--json"], env=environ, check=True, stdout=subprocess.DEVNULL
     )
+
+
+def held_positions(engine: Engine) -> Callable[[], Positions]:
+    """Return the question to the merged view of how far each client's positions have got."""
+    query = (
+        "SELECT customer_id AS key, max(last_offset) AS position FROM serving.positions GROUP BY 1"
+    )
+
+    def ask() -> Positions:
+        return {row["key"]: row["position"] for row in engine.query(query).to_pylist()}
+
+    return ask
 
 
 def settings_of(home: Path, role: Role) -> Settings:
@@ -67,8 +84,9 @@ def settings_of(home: Path, role: Role) -> Settings:
 class Timed:
     """A question to the merged view, and how long each answer took."""
 
-    def __init__(self, home: Path) -> None:
-        self._ask = merged_positions(sql_engine(settings_of(home, "serving")))
+    def __init__(self, home: Path, of: str) -> None:
+        question = held_positions if of == "positions" else merged_positions
+        self._ask = question(sql_engine(settings_of(home, "serving")))
         self.seconds: list[float] = []
 
     def __call__(self) -> Positions:
@@ -99,13 +117,14 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
     subprocess.run([LAKEHOUSE, "up", "--profile", options.profile], env=environ, check=True)
     start_seconds = time.monotonic() - began
     try:
-        load(options, options.warm_up, environ)
-        visible = Timed(home)
+        load(options, options.warm_up, environ, day=1)
+        visible = Timed(home, options.of)
         client = client_settings(settings_of(home, "ingest"))
-        probe = FreshnessProbe(client, TRADES_TOPIC, visible, sample_every=SAMPLE_EVERY)
+        topic = FILLS_TOPIC if options.of == "positions" else TRADES_TOPIC
+        probe = FreshnessProbe(client, topic, visible, sample_every=SAMPLE_EVERY)
         before, began = cpu_seconds(home), time.monotonic()
         with probe, polling(probe) as failure:
-            load(options, options.seconds, environ)
+            load(options, options.seconds, environ, day=2)
             took = time.monotonic() - began
             after = cpu_seconds(home)
             failure.check()
@@ -117,6 +136,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
         raise SystemExit("nothing became visible")
     return {
         "profile": options.profile,
+        "of": options.of,
         "rate": options.rate,
         "symbols": options.symbols,
         "start_seconds": round(start_seconds, 1),
@@ -137,6 +157,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=["embedded", "stack"], default="embedded")
+    parser.add_argument("--of", choices=["bars", "positions"], default="bars")
     parser.add_argument("--rate", type=int, default=5000, help="events a second")
     parser.add_argument("--symbols", type=int, default=20, help="instruments")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="load before it")

@@ -37,7 +37,7 @@ def simulate(
         ),
     ],
     customers: Annotated[int, typer.Option(min=1, help="Number of clients, Zipf-skewed.")] = 20,
-    seed: Annotated[int, typer.Option(help="Another seed, other clients.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed, another day of the same clients.")] = 0,
     fills: Annotated[int, typer.Option(min=1, help="Number of messages.")] = 1_000,
     rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")] = 0.0,
     late: Annotated[float, _share("fills on any earlier trade")] = 0.0,

@@ -28,6 +28,10 @@ _TRANSIT: Final = 5_000
 # Busts and duplicates concern fills among so many of the latest.
 _MEMORY: Final = 2_048
 
+# What another seed does at the same desk is never a repetition: its ids are others.
+_IDS_PER_SEED: Final = 10**9
+_SEEDS: Final = 10**9
+
 _Place = tuple[str, str, str]
 
 
@@ -66,8 +70,9 @@ class Desk:
         self._weights = list(accumulate(1 / rank for rank in range(1, customers + 1)))
         self._held: dict[_Place, Decimal] = defaultdict(Decimal)
         self._orders: dict[tuple[_Place, str], int] = {}
-        self._order_ids = count(1)
-        self._fill_ids: dict[str, int] = defaultdict(int)
+        first = seed % _SEEDS * _IDS_PER_SEED
+        self._order_ids = count(first + 1)
+        self._fill_ids: dict[str, int] = defaultdict(lambda: first)
         self._recent: list[FillEvent] = []
 
     def fill(self, trade: MarketTrade, *, remember: bool = True) -> FillEvent:

@@ -25,7 +25,7 @@ class OmsProfile:
     Attributes:
         customers: Number of clients. The k-th has a k-th of the first one's fills.
         fills: Number of messages, spread over the market at random.
-        seed: Another seed gives other clients.
+        seed: Another seed is another day of the same clients, with ids of its own.
         late: Share of fills on any earlier trade of the market.
         duplicate: Share of recent fills that come again.
         out_of_order: Share of fills that later messages overtake, their own bust perhaps too.

@@ -52,7 +52,12 @@ def identity(event: FillEvent) -> tuple[str, int]:
 
 def test_same_profile_same_messages(market: list[MarketTrade]) -> None:
     assert messages(market, **FAULTY) == messages(market, **FAULTY)
-    assert messages(market, seed=1) != messages(market, seed=2)
+
+
+def test_another_seed_repeats_no_fill_of_the_same_clients(market: list[MarketTrade]) -> None:
+    first, second = ({identity(event) for event in events(market, seed=s)} for s in (1, 2))
+    assert not first & second
+    assert {customer for customer, _ in first} == {customer for customer, _ in second}
 
 
 def test_a_plain_run_is_that_many_different_fills_in_order(market: list[MarketTrade]) -> None:
