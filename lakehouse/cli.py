@@ -17,6 +17,7 @@ from lakehouse import artifacts, distributions, doctor, operations
 from lakehouse.artifacts import Profile
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
+from lakehouse.privacy.cli import app as privacy_app
 from lakehouse.rooms import load_rooms
 from lakehouse.settings import Settings, get_settings
 from lakehouse.stack.cli import app as stack_app
@@ -37,6 +38,9 @@ app = typer.Typer(
 artifacts_app = typer.Typer(no_args_is_help=True, help="Jars and servers: pinned, checked, cached.")
 app.add_typer(stack_app, name="stack", rich_help_panel=OPERATE)
 app.add_typer(artifacts_app, name="artifacts", rich_help_panel=OPERATE)
+for command in privacy_app.registered_commands:
+    command.rich_help_panel = OPERATE
+    app.registered_commands.append(command)
 _absent_rooms: dict[str, str] = {}
 _errors = Console(stderr=True)
 

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     speed_trigger_seconds: float = Field(
         default=0.0, ge=0, description="Micro-batch interval of the speed layer; 0 is continuous."
     )
+    key_store: Path | None = Field(
+        default=None, description="File of the customers' keys; unset means one in home."
+    )
     ivy_settings: Path | None = Field(
         default=None, description="Ivy settings of a company mirror; unset means Maven Central."
     )
@@ -129,7 +132,7 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged."
     )
 
-    @field_validator("home", "cache", "ca_file", "ca_truststore")
+    @field_validator("home", "cache", "ca_file", "ca_truststore", "key_store")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None
@@ -171,6 +174,11 @@ class Settings(BaseSettings):
     def on_stack(self) -> bool:
         """Whether this home is that of a real stack (``lakehouse up --profile stack``)."""
         return roles_folder(self.home).is_dir()
+
+    @property
+    def key_store_file(self) -> Path:
+        """File of the customers' keys."""
+        return self.key_store or self.home / "keys" / "customers.db"
 
     @property
     def checkpoints(self) -> Path:

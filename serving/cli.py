@@ -1,4 +1,4 @@
-"""What the lake serves, on the command line: ``sql``, ``views``, ``chart``, ``metrics``."""
+"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``."""
 
 import json
 import sys
@@ -26,6 +26,10 @@ views = typer.Typer(
     no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."
 )
 app.add_typer(views, name="views")
+customers = typer.Typer(
+    no_args_is_help=True, help="Customers in plain text, until they are erased."
+)
+app.add_typer(customers, name="customers")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -134,6 +138,35 @@ def apply(as_json: AsJson = False) -> None:
     for one in done:
         shown.add_row(one.view, one.outcome)
     Console().print(shown)
+
+
+@customers.command(name="show")
+def show_customer(
+    customer: Annotated[str, typer.Argument(help="The CRM's id of the customer.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the states that a customer went through, with personal data.
+
+    For who may read the key store of this home (LAKEHOUSE_KEY_STORE). Nothing is stored in plain
+    text. An erased customer's personal fields are empty.
+
+    Example: lakehouse customers show C000042
+    """
+    from lakehouse.catalog import load_catalog
+    from lakehouse.privacy.sqlite_keys import SqliteKeyStore
+    from serving.customers import customer_history
+
+    settings = get_settings("serving")
+    keys = SqliteKeyStore.of(settings)
+    states = customer_history(load_catalog(settings), keys, customer)
+    if as_json:
+        typer.echo(json.dumps(states, default=str))
+        return
+    for state in states:
+        table = Table(show_header=False, box=None)
+        for name, value in state.items():
+            table.add_row(name, "" if value is None else str(value))
+        Console().print(table, "")
 
 
 @app.command()

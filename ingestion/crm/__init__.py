@@ -1,0 +1,1 @@
+"""The CRM: captured changes of customers, whose personal fields are encrypted before they leave."""

@@ -1,0 +1,56 @@
+"""Erasure: a customer's key is destroyed, and that is put on record."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.expressions import EqualTo, Reference, literal
+
+from lakehouse.privacy.keys import KeyStore
+from lakehouse.resilience import retrying
+
+ERASURES = "ops.erasures"
+# A commit of one row takes milliseconds; others that append at the same time are as quick.
+COMMIT_BUDGET_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """The record of an erasure. It names the customer by id and tells nothing about them.
+
+    Attributes:
+        customer_id: Whose key was destroyed.
+        erased_at: When it was destroyed, UTC.
+        recorded_at: When that was put on record, UTC.
+    """
+
+    customer_id: str
+    erased_at: datetime
+    recorded_at: datetime
+
+
+def erase(keys: KeyStore, catalog: Catalog, customer_id: str) -> Erasure:
+    """Destroy a customer's key and record it; a second time, return the record.
+
+    The key goes first: should recording fail, the erasure holds, and running it again records it
+    with the time at which the key went.
+
+    Raises:
+        lakehouse.privacy.keys.UnknownCustomerError: The customer never had a key.
+        lakehouse.privacy.keys.KeyStoreError: The store cannot be written; nothing was recorded.
+    """
+    destroyed = keys.destroy(customer_id)
+
+    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
+    def record() -> Erasure:
+        table = catalog.load_table(ERASURES)
+        mine = EqualTo(term=Reference("customer_id"), value=literal(customer_id))
+        for row in table.scan(mine).to_arrow().to_pylist():
+            return Erasure(**row)
+        erasure = Erasure(customer_id, destroyed.erased_at, datetime.now(UTC))
+        table.append(pa.Table.from_pylist([asdict(erasure)], table.schema().as_arrow()))
+        return erasure
+
+    return record()
