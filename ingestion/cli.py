@@ -12,6 +12,7 @@ import typer
 from prometheus_client import REGISTRY
 
 from ingestion.adapters import VENUES, Venue, venue_named
+from ingestion.crm.cli import app as crm_app
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.load import LoadCounts, send_load
@@ -29,6 +30,7 @@ app = typer.Typer()
 # The lander's verbs stand beside the producers'.
 app.registered_commands += lander_app.registered_commands
 app.registered_groups += lander_app.registered_groups
+app.add_typer(crm_app, name="crm")
 app.add_typer(oms_app, name="oms")
 
 _MAX_SPEED: Final = "max"

@@ -2,8 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import schemas
 from ingestion.adapters import event_key
@@ -13,9 +14,18 @@ from lakehouse.settings import get_settings
 from schemas.registry import schema_registry
 from schemas.wire import EventCodec
 
+Prepare = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-def connected_producer(topic: str = TRADES_TOPIC, key: Key = event_key) -> EventProducer:
+
+def connected_producer(
+    topic: str = TRADES_TOPIC, key: Key = event_key, *, prepared: Prepare | None = None
+) -> EventProducer:
     """Return a producer of a topic's events, encoded by its newest schema.
+
+    Args:
+        topic: The topic.
+        key: Gives the key of an event.
+        prepared: Gives an event as it is to be encoded; left out, that is as it is.
 
     Raises:
         ingestion.producer.BrokerUnavailableError: No broker answers, or it has no such topic.
@@ -23,8 +33,13 @@ def connected_producer(topic: str = TRADES_TOPIC, key: Key = event_key) -> Event
     settings = get_settings("ingest")
     limit = settings.max_payload_bytes
     codec = EventCodec(schema_registry(settings), limit, schemas.topics()[topic])
+    encode = codec.encode if prepared is None else lambda event: codec.encode(prepared(event))
     return EventProducer.connect(
-        client_settings(settings), codec.encode, max_payload_bytes=limit, topic=topic, key=key
+        client_settings(settings),
+        encode,
+        max_payload_bytes=limit,
+        topic=topic,
+        key=key,
     )
 
 

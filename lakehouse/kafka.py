@@ -11,9 +11,10 @@ from lakehouse.settings import Settings
 TRADES_TOPIC = "market.trades"
 QUOTES_TOPIC = "market.quotes"
 FILLS_TOPIC = "oms.fills"
+CUSTOMERS_TOPIC = "crm.customers"
 DEAD_LETTERS_TOPIC = "ingest.dead_letters"
 # Topics of events: those that a contract in schemas/ states with versions.
-EVENT_TOPICS = (TRADES_TOPIC, QUOTES_TOPIC, FILLS_TOPIC)
+EVENT_TOPICS = (TRADES_TOPIC, QUOTES_TOPIC, FILLS_TOPIC, CUSTOMERS_TOPIC)
 # Every consumer group of ours begins so: on the stack, that is what a role may use.
 GROUP_PREFIX = "lakehouse-"
 SCRAM = "SCRAM-SHA-512"

@@ -3,7 +3,8 @@
 from typing import Any
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import EqualTo, Reference, literal
+from pyiceberg.expressions import EqualTo, Reference
+from pyiceberg.expressions.literals import literal
 
 import schemas
 from lakehouse.errors import LakehouseError

@@ -7,7 +7,6 @@ from lakehouse.privacy.fields import encrypt_field
 from lakehouse.privacy.keys import KeyStore
 from schemas import contract
 
-CUSTOMERS_TOPIC: Final = "crm.customers"
 CUSTOMERS_TABLE: Final = "silver.customers"
 CREATED, UPDATED, DELETED, READ = "c", "u", "d", "r"
 
@@ -60,8 +59,8 @@ class Protection:
         self._keys = keys
         self._fields = [c.name for c in contract(CUSTOMERS_TABLE).columns if c.pii]
 
-    def protected(self, change: CustomerChange) -> dict[str, Any]:
-        """Return the change as it may be written down: personal fields encrypted, or null.
+    def protected(self, change: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a `CustomerChange` as it may be written down: personal fields encrypted, or null.
 
         They are null once the customer is erased: what the CRM still says of somebody whose data
         were to be forgotten is not taken in again.

@@ -26,7 +26,7 @@ def new_customer(random_: random.Random, number: int) -> CustomerRow:
     given, family = random_.choice(GIVEN_NAMES), random_.choice(FAMILY_NAMES)
     born = _OLDEST + timedelta(days=random_.randrange(_BIRTH_DAYS))
     return {
-        "customer_id": f"C{number:06d}",
+        "customer_id": f"C-{number:05d}",
         "name": f"{given} {family}",
         "email": f"{given}.{family}.{number}@example.com".lower(),
         "phone": _phone(random_) if random_.randrange(_WITHOUT_PHONE) else None,

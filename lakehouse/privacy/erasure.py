@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.expressions import EqualTo, Reference, literal
+from pyiceberg.expressions import EqualTo, Reference
+from pyiceberg.expressions.literals import literal
 
 from lakehouse.privacy.keys import KeyStore
 from lakehouse.resilience import retrying

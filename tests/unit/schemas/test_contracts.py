@@ -38,7 +38,9 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "silver.quotes_rt",
         "gold.spreads_1m",
         "gold.spreads_1m_rt",
+        "bronze.crm_customers",
         "bronze.dead_letters",
+        "silver.customers",
         "silver.trades",
         "silver.trades_rt",
         "silver.fills",
@@ -50,6 +52,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "gold.positions",
         "gold.positions_rt",
         "ops.quality_checks",
+        "ops.erasures",
         "ops.runs",
         "ops.reconciliations",
     }

@@ -28,6 +28,7 @@ TABLES = (
     "gold.positions_rt",
     "silver.fills",
     "silver.fills_rt",
+    "silver.customers",
     "silver.trades",
     "silver.trades_rt",
 )

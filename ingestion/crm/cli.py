@@ -1,0 +1,75 @@
+"""``lakehouse crm``: changes of customers, as a CRM's capture would send them."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from ingestion.crm.changes import Protection, change_key
+from ingestion.crm.simulator import CrmProfile, sent_changes
+from ingestion.load import LoadCounts, send_load
+from ingestion.reporting import load_summary, progress, summarise
+from ingestion.sending import connected_producer, stopped_by_signal
+from lakehouse.kafka import CUSTOMERS_TOPIC
+from lakehouse.privacy.sqlite_keys import SqliteKeyStore
+from lakehouse.settings import get_settings
+
+app = typer.Typer(help="Customers: changes captured from a CRM.")
+
+
+@app.callback()
+def _crm() -> None:
+    """Keep the verb a word of its own, although there is only one."""
+
+
+def _share(what: str) -> Any:
+    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
+
+
+@app.command()
+def simulate(
+    *,
+    customers: Annotated[int, typer.Option(min=1, help="Customers at the start.")] = 100,
+    changes: Annotated[int, typer.Option(min=0, help="Changes after that.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Another seed, another history.")] = 0,
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="Time of the first change, UTC; left out, the last one is about now."),
+    ] = None,
+    pace: Annotated[
+        float, typer.Option(min=0.001, help="Seconds of the CRM's time between two changes.")
+    ] = 60.0,
+    duplicate: Annotated[float, _share("changes sent twice")] = 0.0,
+    out_of_order: Annotated[float, _share("changes that later ones overtake")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Send what the change data capture of a simulated CRM would send; personal data encrypted.
+
+    Customers are read by a snapshot, created, changed (several times in a row too), deleted,
+    created again and read again. The same options with --start make the same changes.
+
+    Example: lakehouse crm simulate --customers 200 --changes 2000 --duplicate 0.05
+    """
+    ago = timedelta(seconds=pace * (customers + changes))
+    profile = CrmProfile(
+        start=start.replace(tzinfo=UTC) if start else datetime.now(UTC) - ago,
+        customers=customers,
+        changes=changes,
+        seed=seed,
+        pace_seconds=pace,
+        duplicate=duplicate,
+        out_of_order=out_of_order,
+    )
+    settings = get_settings("ingest")
+    protection = Protection(SqliteKeyStore.of(settings))
+    started = time.monotonic()
+    producer = connected_producer(CUSTOMERS_TOPIC, change_key, prepared=protection.protected)
+    with producer, stopped_by_signal() as stop, progress("simulating") as show:
+
+        def on_progress(counts: LoadCounts) -> None:
+            show(counts.events, counts.undecodable)
+
+        counts = send_load(sent_changes(profile), producer, stop=stop, on_progress=on_progress)
+        producer.flush()
+    summarise(load_summary(counts, started), as_json=as_json)
