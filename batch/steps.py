@@ -110,6 +110,45 @@ def write_keyed(
     return count
 
 
+def replace_parts(spark: SparkSession, rows: DataFrame, branch: Branch, parts: DataFrame) -> int:
+    """Make parts of a table be these rows: those that differ are written, those gone removed.
+
+    Args:
+        spark: The session.
+        rows: The recomputed rows, all of them of these parts.
+        branch: Where to write.
+        parts: Distinct values of some of the table's columns: the parts, few enough for memory.
+
+    Returns:
+        How many rows were new, different or gone.
+
+    Raises:
+        batch.audit.AuditError: What was written is not sound.
+    """
+    table = contract(branch.table)
+    # Materialised, so that what is merged does not depend on the table that it is merged into.
+    rows = rows.select(*table.column_names).localCheckpoint()
+
+    def present() -> DataFrame:
+        known = branch.read(spark).join(F.broadcast(parts), parts.columns, "left_semi")
+        return known.select(*table.column_names)
+
+    changed = rows.subtract(present()).withColumn("gone", F.lit(False))
+    gone = present().join(rows, [*table.key], "left_anti").withColumn("gone", F.lit(True))
+    changes = changed.unionByName(gone).localCheckpoint()
+    count: int = changes.count()
+    if count:
+        match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
+        changes.createOrReplaceTempView("changes")
+        spark.sql(
+            f"MERGE INTO {branch.target} AS target USING changes AS source ON {match}"
+            " WHEN MATCHED AND source.gone THEN DELETE"
+            " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        )
+    audit(present(), table, key=[*map(F.col, table.key)], rows=rows.count())
+    return count
+
+
 def write_dead_letters(
     spark: SparkSession, events: DataFrame, topic: str, interval: Interval
 ) -> None:

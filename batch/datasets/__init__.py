@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from batch.dataset import Dataset
+from batch.datasets.customers import Customers
 from batch.datasets.fills import Fills
 from batch.datasets.quotes import Quotes
 from batch.datasets.trades import Trades
 from lakehouse.errors import LakehouseError
 
-DATASETS: tuple[Dataset, ...] = (Trades(), Quotes(), Fills())
+DATASETS: tuple[Dataset, ...] = (Trades(), Quotes(), Customers(), Fills())
 
 
 class UnknownDatasetError(LakehouseError):

@@ -12,7 +12,7 @@ by one or in batches, therefore give the same history.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import EARLIEST_EVENT_TIME, first_broken, is_timely
+from lakehouse.transforms.events import EARLIEST_EVENT_TIME, first_broken, is_timely, time_rules
 
 CREATED, UPDATED, DELETED, READ = "c", "u", "d", "r"
 
@@ -38,8 +38,8 @@ def validate_changes(changes: DataFrame) -> DataFrame:
     """Judge decoded changes; the first rule that one breaks becomes its ``rejection``.
 
     Args:
-        changes: Decoded events of ``crm.customers``, with ``message_key`` and
-            ``kafka_timestamp``.
+        changes: Decoded events of ``crm.customers``, with ``message_key``, ``kafka_timestamp``
+            and ``event_time``, the time of the capture.
 
     Returns:
         The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
@@ -52,8 +52,9 @@ def validate_changes(changes: DataFrame) -> DataFrame:
         "invalid_customer_id": ~customer_of_change().rlike(r"\A[A-Za-z0-9_-]{1,64}\z"),
         # Another key would be in another partition, and its changes not be found with the rest.
         "key_mismatch": ~F.coalesce(
-            F.decode("message_key", "UTF-8") == customer_of_change(), F.lit(False)
+            F.col("message_key").cast("string") == customer_of_change(), F.lit(False)
         ),
+        **time_rules(),
         "change_too_old": made_at < F.to_timestamp(F.lit(EARLIEST_EVENT_TIME)),
         "change_in_future": ~is_timely(made_at, F.col("kafka_timestamp")),
         "unknown_segment": has_after & ~after["segment"].isin(*SEGMENTS),

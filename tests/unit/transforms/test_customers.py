@@ -2,13 +2,14 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from customer_log import NOON, SCHEMA_ID, SCHEMA_JSON, at, change, key, payload, row
+from customer_log import NOON, NOON_US, SCHEMA_ID, SCHEMA_JSON, at, change, key, payload, row
+from customer_oracle import Said, in_order_pass
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
@@ -42,6 +43,8 @@ OBSERVATIONS = (
 CUSTOMERS, CHANGES, PLACES, MINUTES = 40, 9, 8, 6
 BATCHES = 3
 
+YEARS_IN_MINUTES = 60 * 24 * 366 * 30
+
 Judged = Callable[..., DataFrame]
 History = list[dict[str, Any]]
 
@@ -49,8 +52,10 @@ BAD_CHANGES: dict[str, dict[str, Any]] = {
     "unknown_operation": change("t"),
     "missing_row": change("u", after=None),
     "invalid_customer_id": change(customer="no such id!"),
-    "change_too_old": change(minute=-60 * 24 * 366 * 30),
-    "change_in_future": change(minute=61),
+    "event_time_too_old": change(minute=-YEARS_IN_MINUTES),
+    "event_time_in_future": change(minute=61),
+    "change_too_old": change(minute=-YEARS_IN_MINUTES) | {"ts_us": NOON_US},
+    "change_in_future": change(minute=61) | {"ts_us": NOON_US},
     "unknown_segment": change(segment="WHALE"),
     "invalid_country": change(country="Germany"),
     "unknown_status": change(status="BORED"),
@@ -65,7 +70,7 @@ def judged(spark: SparkSession) -> Judged:
     def run(*changes: dict[str, Any], keys: list[bytes] | None = None) -> DataFrame:
         keys = keys or [key(made) for made in changes]
         rows = [
-            (0, 0, offset, NOON, NOON, keys[offset], payload(made))
+            (0, 0, offset, NOON, captured(made), keys[offset], payload(made))
             for offset, made in enumerate(changes)
         ]
         return validate_changes(
@@ -78,6 +83,10 @@ def judged(spark: SparkSession) -> Judged:
         )
 
     return run
+
+
+def captured(made: dict[str, Any]) -> datetime:
+    return NOON + timedelta(microseconds=made["ts_us"] - NOON_US)
 
 
 @pytest.fixture
@@ -193,41 +202,6 @@ def test_time_does_not_go_back_where_a_clock_did(states: Any) -> None:
 
 def test_what_was_only_deleted_was_never_seen(states: Any) -> None:
     assert states(change("d", 0, 1)) == []
-
-
-class Said(NamedTuple):
-    """What one change says, as the oracle takes it."""
-
-    customer: str
-    lsn: int
-    snapshot: bool
-    made_at: datetime
-    state: str | None
-
-
-def in_order_pass(changes: Iterable[Said]) -> list[tuple[Any, ...]]:
-    """Take each change once, in the source's order, and keep a list of states: the oracle."""
-    told: dict[str, list[list[Any]]] = defaultdict(list)
-    clock: dict[str, datetime] = {}
-    for said in sorted(set(changes), key=lambda c: (c.lsn, c.snapshot, c.made_at)):
-        states = told[said.customer]
-        now = clock[said.customer] = max(said.made_at, clock.get(said.customer, said.made_at))
-        held = states[-1] if states and states[-1][1] is None else None
-        if held is not None and held[2] == said.state:
-            if held[0] == now:
-                held[3] = said.lsn
-            continue
-        if held is not None:
-            held[1] = now
-            if held[0] == now:
-                states.pop()
-        if said.state is None:
-            continue
-        if states and states[-1][1:3] == [now, said.state]:
-            states[-1][1] = None
-        else:
-            states.append([now, None, said.state, said.lsn])
-    return sorted((customer, *state) for customer, states in told.items() for state in states)
 
 
 def random_changes(dice: random.Random) -> list[Said]:

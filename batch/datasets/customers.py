@@ -1,0 +1,80 @@
+"""Customers: their whole history, told anew for those whom the interval's changes touch."""
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from batch.audit import AuditError
+from batch.dataset import Work, Written
+from batch.inputs import ingested_in
+from batch.pairs import Pair
+from batch.steps import replace_parts
+from lakehouse.kafka import CUSTOMERS_TOPIC
+from lakehouse.transforms.customers import history, observe_changes, validate_changes
+
+CUSTOMERS = "silver.customers"
+
+
+class Customers:
+    """``silver.customers``: nobody is told anew whom no change of the interval speaks of."""
+
+    name = "customers"
+    topic = CUSTOMERS_TOPIC
+    tables = (CUSTOMERS,)
+    pairs: tuple[Pair, ...] = ()
+
+    def validate(self, events: DataFrame) -> DataFrame:
+        """Judge decoded changes."""
+        return validate_changes(events)
+
+    def write(self, work: Work) -> Written:
+        """Write the history of the touched customers, from all of their changes.
+
+        A change may be of any time, so what is taken is not bounded by hours, only by the time
+        before which a change must have been ingested: that of the newest run, which must not be
+        taken back.
+        """
+        # A key is the customer's id; a change under another key is refused.
+        touched = (
+            work.bronze.where(ingested_in(work.interval))
+            .select("message_key", F.col("message_key").cast("string").alias("customer_id"))
+            .distinct()
+            .localCheckpoint()
+        )
+        records = work.bronze.where(F.col("ingested_at") < F.lit(work.newest_end)).join(
+            F.broadcast(touched.select("message_key")), "message_key", "left_semi"
+        )
+        branch, customers = work.branches[CUSTOMERS], touched.select("customer_id")
+        written = replace_parts(
+            work.spark, history(observe_changes(work.judge(records))), branch, customers
+        )
+        _audit_times(branch.read(work.spark).join(customers, "customer_id", "left_semi"))
+        refused = work.interval_events.where(F.col("rejection").isNotNull()).count()
+        return Written({CUSTOMERS: written}, refused)
+
+
+def _audit_times(states: DataFrame) -> None:
+    """Check that no two states of a customer hold at one time, and none for no time.
+
+    Raises:
+        AuditError: Some do.
+    """
+    ahead = F.lead("valid_from").over(Window.partitionBy("customer_id").orderBy("valid_from"))
+    found = (
+        states.select("*", ahead.alias("next_from"))
+        .agg(
+            F.count_if(
+                F.col("next_from").isNotNull()
+                & F.coalesce(F.col("next_from") < F.col("valid_to"), F.lit(True))
+            ).alias("rows overlap the next of their customer"),
+            F.count_if(F.col("valid_to") <= F.col("valid_from")).alias(
+                "rows end before they begin"
+            ),
+            F.count_if(F.col("is_current") != F.col("valid_to").isNull()).alias(
+                "rows are current and ended, or neither"
+            ),
+        )
+        .collect()[0]
+        .asDict()
+    )
+    if findings := [f"{count} {finding}" for finding, count in found.items() if count]:
+        raise AuditError(CUSTOMERS, findings)

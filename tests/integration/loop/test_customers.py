@@ -1,0 +1,216 @@
+"""Customers in batch: the same history in any order, and nothing touched that was not spoken of."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from customer_log import NOON, SCHEMA_ID, at, change, key, payload
+from customer_oracle import Said, in_order_pass
+from pyiceberg.catalog import Catalog
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import batch.datasets.customers
+import schemas
+from batch.audit import AuditError
+from batch.datasets.customers import CUSTOMERS, Customers
+from batch.job import BatchJob, Report
+from lakehouse.catalog import load_catalog
+from lakehouse.intervals import Interval
+from lakehouse.progress import Progress
+from lakehouse.settings import Settings
+from schemas import tables
+
+pytestmark = pytest.mark.integration
+
+BRONZE = "bronze.crm_customers"
+DEAD_LETTERS = "bronze.dead_letters"
+TICK = timedelta(minutes=1)
+DATASET = Customers()
+
+Changes = list[dict[str, Any]]
+
+
+@dataclass
+class CustomerLake:
+    """The tables of customers, filled by landings of a minute each."""
+
+    spark: SparkSession
+    catalog: Catalog
+    settings: Settings
+    offset: int = 0
+    landings: int = 0
+
+    def land(self, *changes: dict[str, Any]) -> Interval:
+        """Land changes; return the interval of ingestion time that it took."""
+        ingested_at = NOON + self.landings * TICK
+        self.landings += 1
+        table = self.catalog.load_table(BRONZE)
+        rows = [
+            {
+                "kafka_partition": 0,
+                "kafka_offset": self.offset + number,
+                "topic_generation": 0,
+                "kafka_timestamp": NOON,
+                "message_key": key(made),
+                "headers": None,
+                "schema_id": SCHEMA_ID,
+                "payload": payload(made),
+                "event_time": at(0) + timedelta(microseconds=made["ts_us"] - change()["ts_us"]),
+                "ingested_at": ingested_at,
+            }
+            for number, made in enumerate(changes)
+        ]
+        self.offset += len(changes)
+        progress = Progress(DATASET.topic, "fixed", 0, {0: self.offset}, ingested_at + TICK)
+        table.append(
+            pa.Table.from_pylist(rows, table.schema().as_arrow()),
+            snapshot_properties=progress.to_summary(),
+        )
+        return Interval(ingested_at, ingested_at + TICK)
+
+    def batch(self, interval: Interval) -> Report:
+        return BatchJob(self.spark, self.catalog, self.settings, DATASET).run(interval)
+
+    def states(self) -> list[dict[str, Any]]:
+        rows = self.catalog.load_table(CUSTOMERS).scan().to_arrow()
+        told: list[dict[str, Any]] = rows.sort_by(
+            [("customer_id", "ascending"), ("valid_from", "ascending")]
+        ).to_pylist()
+        return told
+
+    def history(self) -> list[tuple[Any, ...]]:
+        names = ("customer_id", "valid_from", "valid_to", "segment", "source_position")
+        return [tuple(state[name] for name in names) for state in self.states()]
+
+
+@pytest.fixture
+def lake(spark: SparkSession, spark_settings: Settings) -> CustomerLake:
+    catalog = load_catalog(spark_settings)
+    for name in schemas.contracts():
+        if catalog.table_exists(name):
+            catalog.drop_table(name)
+    tables.apply(catalog)
+    return CustomerLake(spark, catalog, spark_settings)
+
+
+def said(made: dict[str, Any]) -> Said:
+    source, after = made["source"], made["after"]
+    made_at = at(0) + timedelta(microseconds=source["ts_us"] - change()["source"]["ts_us"])
+    state = None if after is None else after["segment"]
+    return Said(key(made).decode(), source["lsn"], source["snapshot"], made_at, state)
+
+
+def oracle(changes: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return in_order_pass(map(said, changes))
+
+
+def lives(customer: str) -> Changes:
+    """Two lives of a customer, with a repeated snapshot in the second."""
+    return [
+        change("c", 0, 1, customer=customer),
+        change("u", 2, 2, customer=customer, segment="PROFESSIONAL"),
+        change("u", 4, 3, customer=customer, segment="INSTITUTIONAL"),
+        change("d", 6, 4, customer=customer),
+        change("c", 8, 5, customer=customer),
+        change("r", 9, 5, customer=customer),
+        change("u", 10, 6, customer=customer, segment="PROFESSIONAL"),
+    ]
+
+
+def test_any_order_of_changes_and_runs_ends_in_the_history_in_order(lake: CustomerLake) -> None:
+    changes = [made for number in range(4) for made in lives(f"C{number}")]
+    dice = random.Random(5)
+    log = [*changes, *dice.sample(changes, 9)]
+    dice.shuffle(log)
+    intervals = [lake.land(*log[start : start + 10]) for start in range(0, len(log), 10)]
+    dice.shuffle(intervals)
+    for interval in intervals:
+        lake.batch(interval)
+    assert lake.history() == oracle(changes)
+
+    told = lake.states()
+    whole = Interval(min(i.start for i in intervals), max(i.end for i in intervals))
+    for interval in (intervals[-1], whole, whole):
+        assert lake.batch(interval).rows == {CUSTOMERS: 0}
+    assert lake.states() == told
+
+
+def test_a_late_change_touches_only_what_it_changes(lake: CustomerLake) -> None:
+    late = change("u", 5, 3, segment="INSTITUTIONAL")
+    early = [change("c", 0, 1), change("u", 9, 4, segment="PROFESSIONAL"), *lives("C2")]
+    lake.batch(lake.land(*early))
+    files = {f.file.file_path for f in lake.catalog.load_table(CUSTOMERS).scan().plan_files()}
+    others = [state for state in lake.states() if state["customer_id"] == "C2"]
+    before = {tuple(state.values()) for state in lake.states()}
+
+    report = lake.batch(lake.land(late))
+
+    assert lake.history() == oracle([*early, late])
+    assert [state for state in lake.states() if state["customer_id"] == "C2"] == others
+    new = [state for state in lake.states() if tuple(state.values()) not in before]
+    assert [state["valid_from"] for state in new] == [at(0), at(5)], "the last state is as it was"
+    assert report.rows == {CUSTOMERS: 2}
+    kept = {f.file.file_path for f in lake.catalog.load_table(CUSTOMERS).scan().plan_files()}
+    assert files & kept, "the file of the other customer is another one now"
+
+
+def test_a_row_that_is_no_longer_told_is_removed(lake: CustomerLake) -> None:
+    early = [change("c", 0, 1), change("u", 5, 3, segment="PROFESSIONAL")]
+    late = change("u", 7, 2, segment="INSTITUTIONAL")
+    lake.batch(lake.land(*early))
+    assert lake.batch(lake.land(late)).rows == {CUSTOMERS: 3}
+    assert lake.history() == oracle([*early, late])
+    assert [state["valid_from"] for state in lake.states()] == [at(0), at(7)]
+
+
+def test_an_old_interval_run_again_takes_nothing_back(lake: CustomerLake) -> None:
+    first, second = lake.land(change("c", 0, 1)), lake.land(change("d", 5, 2))
+    lake.batch(second)
+    assert lake.batch(first).rows == {CUSTOMERS: 0}
+    assert [state["valid_to"] for state in lake.states()] == [at(5)]
+
+
+def test_a_run_reads_only_what_was_ingested_before_its_end(lake: CustomerLake) -> None:
+    first = lake.land(change("c", 0, 1))
+    lake.land(change("d", 5, 2))
+    lake.batch(first)
+    assert [state["valid_to"] for state in lake.states()] == [None]
+
+
+def test_a_refused_change_is_one_dead_letter(lake: CustomerLake) -> None:
+    interval = lake.land(change(), change("u", 1, 2, status="BORED"), change(minute=120, lsn=3))
+    for _ in range(2):
+        lake.batch(interval)
+    dead = lake.catalog.load_table(DEAD_LETTERS).scan().to_arrow().to_pylist()
+    assert sorted((row["reason"], row["kafka_offset"], row["stage"]) for row in dead) == [
+        ("event_time_in_future", 2, "batch"),
+        ("unknown_status", 1, "batch"),
+    ]
+    assert len(lake.states()) == 1
+
+
+def two_at_once(states: DataFrame) -> DataFrame:
+    return states.withColumn("valid_to", F.lit(None).cast("timestamp"))
+
+
+def for_no_time(states: DataFrame) -> DataFrame:
+    return states.withColumn("valid_to", F.col("valid_from"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "finding"), [(two_at_once, "overlap"), (for_no_time, "end before they begin")]
+)
+def test_a_history_that_cannot_be_is_not_published(
+    lake: CustomerLake, monkeypatch: pytest.MonkeyPatch, wrong: Any, finding: str
+) -> None:
+    told = batch.datasets.customers.history
+    monkeypatch.setattr(batch.datasets.customers, "history", lambda seen: wrong(told(seen)))
+    interval = lake.land(*lives("C1"))
+    with pytest.raises(AuditError, match=finding):
+        lake.batch(interval)
+    assert lake.states() == []
