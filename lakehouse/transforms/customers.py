@@ -174,7 +174,7 @@ def customer_activity_daily(fills: DataFrame, customers: DataFrame) -> DataFrame
     sums over all rows are those of all fills.
 
     Args:
-        fills: One row per fill: ``fill_id``, ``customer_id``, ``venue``, ``symbol``, ``side`` (BUY
+        fills: One row per fill that counts: ``customer_id``, ``venue``, ``symbol``, ``side`` (BUY
             or SELL), ``notional`` and ``fee`` in quote currency, ``event_time``.
         customers: The result of `history`, of all customers of the fills.
 
