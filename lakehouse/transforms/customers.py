@@ -23,6 +23,8 @@ STATE_COLUMNS = (*PERSONAL_COLUMNS, *BUSINESS_COLUMNS)
 SEGMENTS = ("RETAIL", "PROFESSIONAL", "INSTITUTIONAL")
 STATUSES = ("PROSPECT", "ACTIVE", "SUSPENDED", "CLOSED")
 RISK_CLASSES = ("LOW", "MEDIUM", "HIGH")
+# What a fill's customer was at a time at which the CRM had no such customer.
+UNKNOWN = "UNKNOWN"
 
 # What a change is told from others of its customer by, and ordered by.
 _PLACE = ("source_position", "is_snapshot", "made_at")
@@ -170,7 +172,7 @@ def customer_activity_daily(fills: DataFrame, customers: DataFrame) -> DataFrame
     """Summarise what customers did each day, by what they were when they did it.
 
     A fill counts for the customer's state at its event time. One of a customer who had no state
-    then (the CRM's change is still to come, or the customer was deleted) counts with nulls, so that
+    then (the CRM's change is still to come, or the customer was deleted) counts as UNKNOWN, so that
     sums over all rows are those of all fills.
 
     Args:
@@ -198,7 +200,11 @@ def customer_activity_daily(fills: DataFrame, customers: DataFrame) -> DataFrame
 
     return (
         fills.join(states, holds, "left")
-        .groupBy(F.to_date("event_time").alias("business_date"), "customer_id", *BUSINESS_COLUMNS)
+        .groupBy(
+            F.to_date("event_time").alias("business_date"),
+            "customer_id",
+            *(F.coalesce(name, F.lit(UNKNOWN)).alias(name) for name in BUSINESS_COLUMNS),
+        )
         .agg(
             F.count("*").alias("fill_count"),
             F.count_distinct("venue", "symbol").alias("symbol_count"),

@@ -9,7 +9,11 @@ import pytest
 from customer_log import at
 from pyspark.sql import Row, SparkSession
 
-from lakehouse.transforms.customers import BUSINESS_COLUMNS, customer_activity_daily
+from lakehouse.transforms.customers import (
+    BUSINESS_COLUMNS,
+    UNKNOWN,
+    customer_activity_daily,
+)
 
 FILLS = (
     "fill_id long, customer_id string, venue string, symbol string, side string,"
@@ -84,11 +88,11 @@ def test_a_change_of_nothing_that_is_grouped_by_divides_no_day(activity: Activit
     assert day.fill_count == 2
 
 
-def test_a_fill_outside_of_any_life_counts_with_nulls(activity: Activity) -> None:
+def test_a_fill_outside_of_any_life_counts_as_unknown(activity: Activity) -> None:
     fills = [fill(1, -1, "1"), fill(2, 5, "2"), fill(3, 6, "4"), fill(4, 6, "8", customer_id="C9")]
     days = activity(fills, [state(0, 5, "RETAIL"), state(7, None, "RETAIL")])
     assert [(day.customer_id, day.notional) for day in days] == [("C1", 7), ("C9", 8)]
-    assert all(day[name] is None for day in days for name in BUSINESS_COLUMNS)
+    assert {day[name] for day in days for name in BUSINESS_COLUMNS} == {UNKNOWN}
 
 
 def test_days_are_those_of_utc(activity: Activity) -> None:
