@@ -83,7 +83,7 @@ def conversions(record: dict[str, Any]) -> list[tuple[str, Converter]]:
     """Return the fields of a record schema that have a logical type, with their converters.
 
     Raises:
-        ValueError: A logical type that has no converter.
+        ValueError: A logical type that has no converter, or that is within a nested record.
     """
     found = [(field["name"], converter_of(field["type"])) for field in record["fields"]]
     return [(name, converter) for name, converter in found if converter is not None]
@@ -93,13 +93,15 @@ def converter_of(schema: Any) -> Converter | None:
     """Return the converter of a type, or of the one non-null branch of an optional type.
 
     Raises:
-        ValueError: A logical type that has no converter.
+        ValueError: A logical type that has no converter, or that is within a nested record.
     """
     if isinstance(schema, list):
         branches = [converter_of(branch) for branch in schema if branch != "null"]
         if len(branches) > 1 and any(branches):
             raise ValueError("a logical type may only be united with null")
         return branches[0] if branches else None
+    if isinstance(schema, dict) and schema.get("type") == "record" and conversions(schema):
+        raise ValueError(f"no converter for logical types within a record, {schema['name']}")
     if not isinstance(schema, dict) or "logicalType" not in schema:
         return None
     match schema:

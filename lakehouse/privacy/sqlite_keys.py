@@ -60,18 +60,15 @@ class SqliteKeyStore:
         Raises:
             KeyStoreError: The file cannot be read or written.
         """
-        if self._path.exists():
-            with self._database() as database:
-                found = self._row(database, customer_id)
-            if found is not None:
-                return _key(found[0])
         with self._database() as database:
-            # Of two processes that make a key at once, the first one's counts for both.
-            database.execute(
-                "INSERT OR IGNORE INTO keys (customer_id, secret) VALUES (?, ?)",
-                (customer_id, CustomerKey.random().to_bytes()),
-            )
             found = self._row(database, customer_id)
+            if found is None:
+                # Of two processes that make a key at once, the first one's counts for both.
+                database.execute(
+                    "INSERT OR IGNORE INTO keys (customer_id, secret) VALUES (?, ?)",
+                    (customer_id, CustomerKey.random().to_bytes()),
+                )
+                found = self._row(database, customer_id)
         return None if found is None else _key(found[0])
 
     def destroy(self, customer_id: str) -> Destroyed:
