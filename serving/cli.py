@@ -150,7 +150,7 @@ def show_customer(
     For who may read the key store of this home (LAKEHOUSE_KEY_STORE). Nothing is stored in plain
     text. An erased customer's personal fields are empty.
 
-    Example: lakehouse customers show C000042
+    Example: lakehouse customers show C-00042
     """
     from lakehouse.catalog import load_catalog
     from lakehouse.privacy.sqlite_keys import SqliteKeyStore

@@ -21,7 +21,7 @@ def erase(
     Every copy in the log, the tables and their snapshots was encrypted with it. What the customer
     did stays, under the id. Running it again changes nothing; if it failed, run it again.
 
-    Example: lakehouse erase --customer C000042
+    Example: lakehouse erase --customer C-00042
     """
     from lakehouse.catalog import load_catalog
     from lakehouse.privacy.erasure import erase as erase_customer
