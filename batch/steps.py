@@ -110,7 +110,14 @@ def write_keyed(
     return count
 
 
-def replace_parts(spark: SparkSession, rows: DataFrame, branch: Branch, parts: DataFrame) -> int:
+def replace_parts(
+    spark: SparkSession,
+    rows: DataFrame,
+    branch: Branch,
+    parts: DataFrame,
+    *,
+    totals: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Make parts of a table be these rows: those that differ are written, those gone removed.
 
     Args:
@@ -118,6 +125,7 @@ def replace_parts(spark: SparkSession, rows: DataFrame, branch: Branch, parts: D
         rows: The recomputed rows, all of them of these parts.
         branch: Where to write.
         parts: Distinct values of some of the table's columns: the parts, few enough for memory.
+        totals: What columns of the rows must add up to.
 
     Returns:
         How many rows were new, different or gone.
@@ -145,7 +153,8 @@ def replace_parts(spark: SparkSession, rows: DataFrame, branch: Branch, parts: D
             " WHEN MATCHED AND source.gone THEN DELETE"
             " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
-    audit(present(), table, key=[*map(F.col, table.key)], rows=rows.count())
+    key = [*map(F.col, table.key)]
+    audit(present(), table, key=key, rows=rows.count(), totals=totals)
     return count
 
 

@@ -3,23 +3,28 @@
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from batch.activity import ACTIVITY, write_activity
 from batch.audit import AuditError
 from batch.dataset import Work, Written
 from batch.inputs import ingested_in
 from batch.pairs import Pair
 from batch.steps import replace_parts
+from lakehouse.catalog import CATALOG_NAME
 from lakehouse.kafka import CUSTOMERS_TOPIC
 from lakehouse.transforms.customers import history, observe_changes, validate_changes
 
-CUSTOMERS = "silver.customers"
+CUSTOMERS, FILLS = "silver.customers", "silver.fills"
 
 
 class Customers:
-    """``silver.customers``: nobody is told anew whom no change of the interval speaks of."""
+    """``silver.customers``, and what these customers did by what they were.
+
+    Nobody is told anew whom no change of the interval speaks of.
+    """
 
     name = "customers"
     topic = CUSTOMERS_TOPIC
-    tables = (CUSTOMERS,)
+    tables = (CUSTOMERS, ACTIVITY)
     pairs: tuple[Pair, ...] = ()
 
     def validate(self, events: DataFrame) -> DataFrame:
@@ -27,7 +32,7 @@ class Customers:
         return validate_changes(events)
 
     def write(self, work: Work) -> Written:
-        """Write the history of the touched customers, from all of their changes.
+        """Write the history of the touched customers, from all of their changes, and their activity.
 
         A change may be of any time, so what is taken is not bounded by hours, only by the time
         before which a change must have been ingested: that of the newest run, which must not be
@@ -47,9 +52,12 @@ class Customers:
         written = replace_parts(
             work.spark, history(observe_changes(work.judge(records))), branch, customers
         )
-        _audit_times(branch.read(work.spark).join(customers, "customer_id", "left_semi"))
+        states = branch.read(work.spark)
+        _audit_times(states.join(customers, "customer_id", "left_semi"))
+        fills = work.spark.table(f"{CATALOG_NAME}.{FILLS}")
+        activity = write_activity(work, fills=fills, customers=states, of=customers)
         refused = work.interval_events.where(F.col("rejection").isNotNull()).count()
-        return Written({CUSTOMERS: written}, refused)
+        return Written({CUSTOMERS: written, **activity}, refused)
 
 
 def _audit_times(states: DataFrame) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
+from batch.activity import ACTIVITY, write_activity
 from batch.dataset import Work, Written
 from batch.inputs import ingested_in, within
 from batch.pairs import Pair
 from batch.steps import write_keyed
+from lakehouse.catalog import CATALOG_NAME
 from lakehouse.kafka import FILLS_TOPIC
 from lakehouse.transforms.fills import (
     BUY,
@@ -29,14 +31,15 @@ from lakehouse.transforms.fills import (
 from lakehouse.transforms.positions import POSITION_KEY, positions
 
 FILLS, POSITIONS = "silver.fills", "gold.positions"
+CUSTOMERS = "silver.customers"
 
 
 class Fills:
-    """``silver.fills`` and ``gold.positions`` of the customers whom a run's events are about."""
+    """``silver.fills`` of the customers whom a run's events are about, positions and activity."""
 
     name = "fills"
     topic = FILLS_TOPIC
-    tables = (FILLS, POSITIONS)
+    tables = (FILLS, POSITIONS, ACTIVITY)
     pairs = (
         Pair(FILLS, key=FILL_KEY, time="event_time", windowed=False),
         Pair(POSITIONS, key=POSITION_KEY, time="last_fill_at", windowed=False),
@@ -47,7 +50,7 @@ class Fills:
         return validate(events)
 
     def write(self, work: Work) -> Written:
-        """Fold the events into the fills of their customers, and these into their positions."""
+        """Fold the events into the fills of their customers; make positions and activity of it."""
         news, refused = _news(work)
         customers = [row.customer_id for row in news.select("customer_id").distinct().collect()]
         if not customers:
@@ -60,6 +63,11 @@ class Fills:
         written[POSITIONS] = write_keyed(
             work, positions(fills), gold, where=theirs, totals=_totals(fills)
         )
+        of = work.spark.createDataFrame(
+            [(customer,) for customer in customers], "customer_id string"
+        )
+        published = work.spark.table(f"{CATALOG_NAME}.{CUSTOMERS}")
+        written |= write_activity(work, fills=fills, customers=published, of=of)
         return Written(written, refused)
 
 

@@ -48,6 +48,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "gold.bars_1m",
         "gold.bars_1m_rt",
         "gold.bars_1h",
+        "gold.customer_activity_daily",
         "gold.market_daily",
         "gold.positions",
         "gold.positions_rt",
