@@ -32,7 +32,7 @@ class Customers:
         return validate_changes(events)
 
     def write(self, work: Work) -> Written:
-        """Write the history of the touched customers, from all of their changes, and their activity.
+        """Write the history of the touched customers from all of their changes, and their activity.
 
         A change may be of any time, so what is taken is not bounded by hours, only by the time
         before which a change must have been ingested: that of the newest run, which must not be
