@@ -188,6 +188,12 @@ def test_nothing_personal_is_anywhere_in_plain_text(outcome: Outcome) -> None:
     assert traces(outcome.lake, encodings(plain_texts())) == set()
 
 
+def test_the_search_finds_what_is_not_encrypted(outcome: Outcome) -> None:
+    found = traces(outcome.lake, {outcome.customer.encode()})
+    for place in ("message", "bronze.crm_customers.payload", "silver.customers.customer_id"):
+        assert any(one.startswith(place) for one in found)
+
+
 def test_no_byte_of_the_key_is_left(outcome: Outcome) -> None:
     assert outcome.key_was_found, "the search finds a key that is there"
     assert traces(outcome.lake, parts(outcome.key)) == set()
