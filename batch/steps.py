@@ -111,7 +111,7 @@ def write_keyed(
 
 
 def replace_parts(
-    spark: SparkSession,
+    work: Work,
     rows: DataFrame,
     branch: Branch,
     parts: DataFrame,
@@ -121,7 +121,7 @@ def replace_parts(
     """Make parts of a table be these rows: those that differ are written, those gone removed.
 
     Args:
-        spark: The session.
+        work: The run.
         rows: The recomputed rows, all of them of these parts.
         branch: Where to write.
         parts: Distinct values of some of the table's columns: the parts, few enough for memory.
@@ -138,7 +138,7 @@ def replace_parts(
     rows = rows.select(*table.column_names).localCheckpoint()
 
     def present() -> DataFrame:
-        known = branch.read(spark).join(F.broadcast(parts), parts.columns, "left_semi")
+        known = branch.read(work.spark).join(F.broadcast(parts), parts.columns, "left_semi")
         return known.select(*table.column_names)
 
     changed = rows.subtract(present()).withColumn("gone", F.lit(False))
@@ -148,13 +148,14 @@ def replace_parts(
     if count:
         match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
         changes.createOrReplaceTempView("changes")
-        spark.sql(
+        work.spark.sql(
             f"MERGE INTO {branch.target} AS target USING changes AS source ON {match}"
             " WHEN MATCHED AND source.gone THEN DELETE"
             " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
     key = [*map(F.col, table.key)]
     audit(present(), table, key=key, rows=rows.count(), totals=totals)
+    work.inspect(branch.table, present())
     return count
 
 

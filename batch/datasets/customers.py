@@ -50,7 +50,7 @@ class Customers:
         )
         branch, customers = work.branches[CUSTOMERS], touched.select("customer_id")
         written = replace_parts(
-            work.spark, history(observe_changes(work.judge(records))), branch, customers
+            work, history(observe_changes(work.judge(records))), branch, customers
         )
         states = branch.read(work.spark)
         _audit_times(states.join(customers, "customer_id", "left_semi"))
