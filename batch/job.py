@@ -13,8 +13,9 @@ from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_positions, pinned_bronze, touched_hours
 from batch.publication import PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
-from batch.runs import Run, RunLog, Status, append_rows
+from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
+from lakehouse.audit_trail import append_rows
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.progress import read_progress

@@ -16,7 +16,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from batch.comparison import Comparison, compare, newest_versions
 from batch.dataset import Dataset, bronze_table
 from batch.pairs import Pair
-from batch.runs import Run, RunLog, append_row
+from batch.runs import Run, RunLog
+from lakehouse.audit_trail import append_rows
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
@@ -83,7 +84,7 @@ class Reconciliation:
         covered = batch_coverage(self.catalog, name, topic, origin)
         records = [self._reconcile(pair, covered) for pair in self.dataset.pairs]
         for record in records:
-            append_row(self.catalog, RECONCILIATIONS, _row(run, record, covered))
+            append_rows(self.catalog, RECONCILIATIONS, [_row(run, record, covered)])
             _log.info("reconciled", table=record.table, verdict=record.verdict)
         return records
 

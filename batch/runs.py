@@ -2,21 +2,17 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException
 
+from lakehouse.audit_trail import append_rows
 from lakehouse.intervals import Interval
-from lakehouse.resilience import retrying
 
 RUNS = "ops.runs"
-# A commit of one row takes milliseconds; others that append at the same time are as quick.
-COMMIT_BUDGET_SECONDS = 30.0
 
 
 class Status(StrEnum):
@@ -78,7 +74,7 @@ class RunLog:
             "started_at": run.started_at,
             "recorded_at": datetime.now(UTC),
         }
-        append_row(self._catalog, RUNS, row)
+        append_rows(self._catalog, RUNS, [row])
 
     def latest_ends(self, run: Run) -> dict[datetime, datetime]:
         """Return, by business hour, the latest end of the dataset's runs that reach beyond a run.
@@ -142,19 +138,3 @@ class RunLog:
 
 def _of(kind: str, dataset: str) -> str:
     return f"kind = '{kind}' and dataset = '{dataset}'"
-
-
-def append_row(catalog: Catalog, name: str, row: Mapping[str, object]) -> None:
-    """Append one row to an audit table; a concurrent append is waited out."""
-    append_rows(catalog, name, [row])
-
-
-def append_rows(catalog: Catalog, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Append rows to an audit table in one commit; a concurrent append is waited out."""
-
-    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
-    def commit() -> None:
-        table = catalog.load_table(name)
-        table.append(pa.Table.from_pylist([*rows], schema=table.schema().as_arrow()))
-
-    commit()
