@@ -15,7 +15,15 @@ class EventSink(Protocol):
     def send(self, event: MarketEvent) -> None:
         """Accept an event."""
 
-    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
+    def refuse(
+        self,
+        payload: bytes,
+        *,
+        reason: str,
+        detail: str,
+        source: str,
+        received_at_ns: int | None = None,
+    ) -> None:
         """Accept what could not be made an event."""
 
     def idle(self, seconds: float) -> None:
@@ -55,7 +63,14 @@ class Intake:
             event = adapt(frame, received_at_ns // NANOSECONDS_PER_MICROSECOND)
         except FrameRejectedError as error:
             payload = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
-            self.reject(payload, reason=error.reason, detail=error.detail, source=source)
+            self.counts.rejected[error.reason] += 1
+            self.sink.refuse(
+                payload,
+                reason=error.reason,
+                detail=error.detail,
+                source=source,
+                received_at_ns=received_at_ns,
+            )
             return None
         if event is None:
             self.counts.ignored += 1

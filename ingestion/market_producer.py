@@ -20,9 +20,19 @@ class MarketProducer:
         """Hand an event over to the producer of its topic; see ``EventProducer.send``."""
         (self._trades if is_trade(event) else self._quotes).send(event)
 
-    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
+    def refuse(
+        self,
+        payload: bytes,
+        *,
+        reason: str,
+        detail: str,
+        source: str,
+        received_at_ns: int | None = None,
+    ) -> None:
         """Send what could not be made an event to the dead letters."""
-        self._trades.refuse(payload, reason=reason, detail=detail, source=source)
+        self._trades.refuse(
+            payload, reason=reason, detail=detail, source=source, received_at_ns=received_at_ns
+        )
 
     def idle(self, seconds: float) -> None:
         """Wait for at most so long, and hear of failed deliveries while at it."""

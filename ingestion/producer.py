@@ -19,6 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 STAGE: Final = "producer"
+# Headers of a dead letter that not every one has: when a frame was received, ns since 1970 UTC, and
+# how large a payload is of which only the beginning is kept.
+RECEIVED_AT_HEADER: Final = "received_at_ns"
+PAYLOAD_BYTES_HEADER: Final = "payload_bytes"
 
 # Long enough to sit out a broker's restart; after that somebody has to know.
 DELIVERY_TIMEOUT_SECONDS: Final = 120.0
@@ -207,7 +211,15 @@ class EventProducer:
         self._produce(self._topic, key, payload, None)
         self._events += 1
 
-    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
+    def refuse(
+        self,
+        payload: bytes,
+        *,
+        reason: str,
+        detail: str,
+        source: str,
+        received_at_ns: int | None = None,
+    ) -> None:
         """Send what could not be made an event to the dead letters.
 
         Args:
@@ -216,6 +228,7 @@ class EventProducer:
             reason: Why it was refused, one snake_case word.
             detail: The same as a sentence.
             source: Where it came from: ``file:line`` or the address of a stream.
+            received_at_ns: When it was received, ns since 1970 UTC; some events need it.
 
         Raises:
             DeliveryError: See ``send``.
@@ -226,8 +239,10 @@ class EventProducer:
             ("source", source.encode(errors="backslashreplace")),
             ("stage", STAGE),
         ]
+        if received_at_ns is not None:
+            headers.append((RECEIVED_AT_HEADER, str(received_at_ns)))
         if len(payload) > MAX_DEAD_LETTER_BYTES:
-            headers.append(("payload_bytes", str(len(payload))))
+            headers.append((PAYLOAD_BYTES_HEADER, str(len(payload))))
             payload = payload[:MAX_DEAD_LETTER_BYTES]
         log.debug("input refused", reason=reason, detail=detail, source=source)
         self._produce(DEAD_LETTERS_TOPIC, None, payload, headers)

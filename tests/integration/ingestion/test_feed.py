@@ -52,7 +52,15 @@ class Sink:
             raise self.failure
         self.events.append(event)
 
-    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
+    def refuse(
+        self,
+        payload: bytes,
+        *,
+        reason: str,
+        detail: str,
+        source: str,
+        received_at_ns: int | None = None,
+    ) -> None:
         self.refused.append((payload, reason, source))
 
     def idle(self, seconds: float) -> None:

@@ -11,6 +11,7 @@ class Refused(NamedTuple):
     reason: str
     detail: str
     source: str
+    received_at_ns: int | None
 
 
 class RecordingSink:
@@ -32,8 +33,16 @@ class RecordingSink:
     def send_encoded(self, key: bytes, payload: bytes) -> None:
         self.raw.append((key, payload))
 
-    def refuse(self, payload: bytes, *, reason: str, detail: str, source: str) -> None:
-        self.refused.append(Refused(payload, reason, detail, source))
+    def refuse(
+        self,
+        payload: bytes,
+        *,
+        reason: str,
+        detail: str,
+        source: str,
+        received_at_ns: int | None = None,
+    ) -> None:
+        self.refused.append(Refused(payload, reason, detail, source, received_at_ns))
 
     def idle(self, seconds: float) -> None:
         self.now += seconds

@@ -199,7 +199,9 @@ def test_leaving_after_an_error_still_sends_what_was_accepted(
 def test_refused_frame_is_kept_byte_for_byte_with_its_reason(
     client: FakeClient, producer: EventProducer
 ) -> None:
-    producer.refuse(b"\xff{", reason="malformed_json", detail="é\ud800", source="a.gz:3")
+    producer.refuse(
+        b"\xff{", reason="malformed_json", detail="é\ud800", source="a.gz:3", received_at_ns=17
+    )
     assert producer.flush() == Delivered(events=0, dead_letters={"malformed_json": 1})
     (letter,) = client.delivered
     assert (letter.topic, letter.value) == (DEAD_LETTERS_TOPIC, b"\xff{")
@@ -208,6 +210,7 @@ def test_refused_frame_is_kept_byte_for_byte_with_its_reason(
         "detail": "é".encode() + b"\\ud800",
         "source": b"a.gz:3",
         "stage": "producer",
+        "received_at_ns": "17",
     }
 
 

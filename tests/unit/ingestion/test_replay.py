@@ -78,6 +78,7 @@ def test_what_is_bad_becomes_a_dead_letter_and_the_rest_goes_on(tmp_path: Path) 
     first = sink.refused[0]
     assert first.payload == truncated.partition(" ")[2].encode()
     assert first.source == f"{path}:2"
+    assert first.received_at_ns == 2 * SECOND
 
 
 def test_speed_scales_recorded_time(tmp_path: Path) -> None:
