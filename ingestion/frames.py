@@ -13,6 +13,7 @@ MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 # 19 digits reach the year 2286; more would not fit the 64 bits of a timestamp.
 _MAX_TIME_DIGITS: Final = 19
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+MALFORMED_LINE: Final = "malformed_line"
 
 
 class RecordedFrame(NamedTuple):
@@ -69,17 +70,24 @@ def read_frames(path: Path) -> Iterator[RecordedFrame | RejectedInput]:
             continue
         if not line:
             continue
-        time, _, payload = line.partition(b" ")
-        if not (time.isdigit() and len(time) <= _MAX_TIME_DIGITS and payload):
+        if (frame := parse_line(line)) is None:
             detail = f"line {number} is not '<receive time, ns> <frame>'"
-            yield RejectedInput(received_at_ns, line, source, "malformed_line", detail)
+            yield RejectedInput(received_at_ns, line, source, MALFORMED_LINE, detail)
             continue
-        received_at_ns = int(time)
+        received_at_ns, payload = frame
         yield RecordedFrame(received_at_ns, payload, source)
     if lines.failure is not None:
         source = f"{path}:{number + 1}"
         reason, detail = lines.failure.reason, lines.failure.detail
         yield RejectedInput(received_at_ns, lines.unfinished, source, reason, detail)
+
+
+def parse_line(line: bytes) -> tuple[int, bytes] | None:
+    """Return receive time (ns since 1970 UTC) and frame of a line; None when it has none."""
+    time, _, payload = line.partition(b" ")
+    if not (time.isdigit() and len(time) <= _MAX_TIME_DIGITS and payload):
+        return None
+    return int(time), payload
 
 
 class _Lines:

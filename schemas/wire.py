@@ -29,7 +29,7 @@ MAGIC_BYTE = 0
 HEADER = struct.Struct(">bI")
 TRADES_TOPIC = "market.trades"
 # What fastavro raises on bytes that are no Avro; a fuzz test holds the list complete.
-_AVRO_ERRORS = (
+AVRO_ERRORS = (
     EOFError,
     IndexError,
     KeyError,
@@ -122,7 +122,7 @@ class EventCodec:
         buffer.write(self._header)
         try:
             schemaless_writer(buffer, self._reader, record)
-        except (*_AVRO_ERRORS, AttributeError) as error:
+        except (*AVRO_ERRORS, AttributeError) as error:
             raise UnencodableError(self._field_at_fault(record) or str(error)) from error
         return buffer.getvalue()
 
@@ -185,7 +185,7 @@ class EventCodec:
         buffer.seek(HEADER.size)
         try:
             record = schemaless_reader(buffer, writer, None)
-        except _AVRO_ERRORS as error:
+        except AVRO_ERRORS as error:
             # Within a number, fastavro meets the end of the bytes with an IndexError.
             is_cut = isinstance(error, IndexError) and buffer.tell() == len(payload)
             if is_cut or isinstance(error, EOFError):

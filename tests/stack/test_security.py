@@ -98,6 +98,7 @@ def test_the_store_lets_in_whoever_knows_a_secret_over_tls_only(stack: RunningSt
 FORBIDDEN = [
     ("ingest", "warehouse/silver/trades/data/x"),
     ("ingest", "warehouse/gold/bars_1m/data/x"),
+    ("ingest", "warehouse/ops/runs/data/x"),
     ("batch", "warehouse/bronze/market_trades/data/x"),
     ("speed", "warehouse/bronze/market_trades/data/x"),
     ("speed", "warehouse/gold/bars_1m/data/x"),
@@ -106,6 +107,7 @@ FORBIDDEN = [
 ]
 ALLOWED = [
     ("ingest", "warehouse/bronze/market_trades/data/x"),
+    ("ingest", "warehouse/ops/redrives/data/x"),
     ("batch", "warehouse/gold/bars_1m/data/x"),
     ("speed", "warehouse/gold/bars_1m_rt/data/x"),
     ("orchestration", "warehouse/bronze/market_trades/data/x"),

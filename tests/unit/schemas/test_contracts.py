@@ -56,6 +56,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "ops.erasures",
         "ops.runs",
         "ops.reconciliations",
+        "ops.redrives",
     }
 
 
