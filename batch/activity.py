@@ -49,4 +49,4 @@ def write_activity(
     )
     rows = customer_activity_daily(theirs, customers.join(chosen, "customer_id", "left_semi"))
     branch = work.branches[ACTIVITY]
-    return {ACTIVITY: replace_parts(work.spark, rows, branch, of, totals=totals)}
+    return {ACTIVITY: replace_parts(work, rows, branch, of, totals=totals)}
