@@ -16,8 +16,12 @@ from ingestion.cli import app
 from ingestion.dead_letters.cli import NoSuchLetterError, NothingSelectedError
 from ingestion.dead_letters.decoding import Decoded, decode
 from ingestion.dead_letters.letters import DeadLetter
+from lakehouse.privacy.fields import encrypt_field
+from lakehouse.privacy.keys import KEY_BYTES, CustomerKey
 from lakehouse.settings import Settings, get_settings
+from schemas import topics
 from schemas.registry import ContractRegistry
+from schemas.wire import EventCodec
 
 EVENT = payload(event_time=datetime(2024, 8, 9, tzinfo=UTC))
 
@@ -160,6 +164,22 @@ def test_what_is_no_event_is_told_as_far_as_it_goes(
     found = decoded(payload)
     assert found.problem
     assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_personal_fields_stay_ciphertexts() -> None:
+    topic = "crm.customers"
+    key = CustomerKey.from_bytes(bytes(range(KEY_BYTES)))
+    row = {"customer_id": "C1", "segment": "RETAIL", "country": "SE", "status": "ACTIVE"}
+    row |= {"risk_class": "LOW", "name": encrypt_field(key, "name", "C1", "Zoë Ågren")}
+    source = {"name": "crm", "table": "customers", "lsn": 1, "snapshot": False, "ts_us": 0}
+    event = {"op": "c", "ts_us": NOON, "before": None, "after": row, "source": source}
+    value = EventCodec(ContractRegistry(), 1_000_000, topics()[topic]).encode(event)
+    found = decoded(value, topic)
+    assert found.problem is None
+    assert found.fields["after"]["customer_id"] == "C1"
+    assert found.fields["after"]["name"] == row["name"].hex()
+    cut = decoded(value[:-1], topic)
+    assert list(cut.fields) == ["op", "ts_us", "before", "after"]
 
 
 def test_a_frame_is_text() -> None:
