@@ -71,7 +71,8 @@ compose-check: $(ENVIRONMENT) ## Bring the stack up in containers, run the loop 
 
 lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
-	@$(COMPILE) --all-extras pyproject.toml -o requirements/embedded.txt
+	@$(COMPILE) --override requirements/embedded-without.in --all-extras pyproject.toml \
+		-o requirements/embedded.txt
 	@$(COMPILE) -c requirements/embedded.txt requirements/build.in -o requirements/build.txt
 	@$(COMPILE) --override requirements/mlflow-without.in requirements/mlflow.in -o requirements/mlflow.txt
 
