@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from ingestion.adapters import VENUES, Venue, venue_named
 from ingestion.crm.cli import app as crm_app
 from ingestion.dead_letters.cli import app as dead_letters_app
+from ingestion.files.cli import app as files_app
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.load import LoadCounts, send_load
@@ -28,9 +29,10 @@ from lakehouse.processes import LOOPBACK
 from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
 
 app = typer.Typer()
-# The lander's verbs, and those on dead letters, stand beside the producers'.
-app.registered_commands += lander_app.registered_commands
-app.registered_groups += lander_app.registered_groups + dead_letters_app.registered_groups
+# The lander's verbs, those on dead letters and those of files stand beside the producers'.
+for part in (lander_app, dead_letters_app, files_app):
+    app.registered_commands += part.registered_commands
+    app.registered_groups += part.registered_groups
 app.add_typer(crm_app, name="crm")
 app.add_typer(oms_app, name="oms")
 

@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     topic_partitions: int = Field(
         default=4, ge=1, description="Partitions of a topic when it is first made; never changed."
     )
+    drop_folder: Path | None = Field(
+        default=None, description="Folder that files are dropped into; unset means `drop` in home."
+    )
     max_payload_bytes: int = Field(
         default=1_000_000, ge=1, description="Larger events are dead letters, in both layers."
     )
@@ -132,7 +135,7 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged."
     )
 
-    @field_validator("home", "cache", "ca_file", "ca_truststore", "key_store")
+    @field_validator("home", "cache", "ca_file", "ca_truststore", "key_store", "drop_folder")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None
@@ -179,6 +182,11 @@ class Settings(BaseSettings):
     def key_store_file(self) -> Path:
         """File of the customers' keys."""
         return self.key_store or self.home / "keys" / "customers.db"
+
+    @property
+    def drops(self) -> Path:
+        """Folder that files are dropped into."""
+        return self.drop_folder or self.home / "drop"
 
     @property
     def checkpoints(self) -> Path:

@@ -5,17 +5,28 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
-from schemas.contract import Column, ContractError, SchemaVersion, TableContract, Topic
+from schemas.contract import (
+    Column,
+    ContractError,
+    FileColumn,
+    FileDataset,
+    SchemaVersion,
+    TableContract,
+    Topic,
+)
 from schemas.parsing import parse
 
 __all__ = [
     "Column",
     "ContractError",
+    "FileColumn",
+    "FileDataset",
     "SchemaVersion",
     "TableContract",
     "Topic",
     "contract",
     "contracts",
+    "file_datasets",
     "landed_topics",
     "load",
     "topics",
@@ -35,6 +46,8 @@ def load(folder: Traversable) -> dict[str, TableContract]:
             continue
         for table in parse(file.read_text(encoding="utf-8"), file.name):
             claims = [f"table {table.name}"]
+            if table.files:
+                claims.append(f"dataset {table.files.name}")
             for topic in table.topics:
                 claims += [f"topic {topic.name}", *(f"schema id {v.id}" for v in topic.versions)]
             for claim in claims:
@@ -60,6 +73,11 @@ def contract(table: str) -> TableContract:
     if table not in contracts():
         raise ContractError("schemas/contracts", table, "no contract states this table")
     return contracts()[table]
+
+
+def file_datasets() -> dict[str, FileDataset]:
+    """Return what can be dropped as files, by dataset."""
+    return {table.files.name: table.files for table in contracts().values() if table.files}
 
 
 def landed_topics() -> dict[str, str]:

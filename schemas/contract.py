@@ -1,6 +1,7 @@
 """What a table's contract says, as typed values that other code derives its columns from."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 
 import pyarrow as pa
@@ -82,6 +83,45 @@ class Topic:
 
 
 @dataclass(frozen=True)
+class FileColumn:
+    """One column that the files of a dataset have, and what its values must be like.
+
+    Attributes:
+        synonyms: Other names that files give it.
+        pattern: Regular expression that a whole text matches.
+        values: The only texts that there are; any when empty.
+        minimum: Least number; None for no bound.
+        above: Number that every value exceeds; None for no bound.
+    """
+
+    name: str
+    type: IcebergType
+    required: bool
+    description: str
+    synonyms: tuple[str, ...] = ()
+    pattern: str | None = None
+    values: tuple[str, ...] = ()
+    minimum: Decimal | None = None
+    above: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """Files that are dropped to be loaded into one table.
+
+    Attributes:
+        name: Such as ``instruments``: a folder of the drop folder, and the start of files' names.
+        table: The table that they are loaded into.
+        formats: Of ``csv``, ``json`` and ``parquet``, those that files may have.
+    """
+
+    name: str
+    table: str
+    formats: tuple[str, ...]
+    columns: tuple[FileColumn, ...]
+
+
+@dataclass(frozen=True)
 class TableContract:
     """Everything that a contract states about one table.
 
@@ -94,6 +134,7 @@ class TableContract:
         speed_twin: The table of the speed layer with the same columns, if there is one.
         quality: What must be true of rows before they are published.
         batch_twin: The table of the batch layer, when this one is a speed twin.
+        files: What files are loaded into it, if any are.
     """
 
     name: str
@@ -111,6 +152,7 @@ class TableContract:
     quality: tuple[QualityRule, ...] = ()
     speed_twin: str | None = None
     batch_twin: str | None = None
+    files: FileDataset | None = None
 
     @property
     def namespace(self) -> str:

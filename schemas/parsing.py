@@ -16,12 +16,20 @@ from schemas.contract import (
     EVENT_TIME,
     Column,
     ContractError,
+    FileDataset,
     Partitioning,
     SchemaVersion,
     TableContract,
     Topic,
 )
 from schemas.documents import read_document
+from schemas.dropped_files import (
+    FILE,
+    FILE_COLUMN_CUSTOM_PROPERTIES,
+    FILE_CUSTOM_PROPERTIES,
+    FileRuleError,
+    file_dataset,
+)
 from schemas.quality import QualityRule, QualityRuleError, quality_rules
 from schemas.types import parse_transform, parse_type
 
@@ -85,10 +93,12 @@ class _Document:
     def __init__(self, text: str, source: str) -> None:
         self._source = source
         self._standard = read_document(text, source)
-        tables = self._standard.schema_ or []
+        stated = self._standard.schema_ or []
+        tables = [entry for entry in stated if entry.physicalType != FILE]
         if len(tables) != 1:
             raise self._error("schema", f"must hold one table, holds {len(tables)}")
         self._table: SchemaObject = tables[0]
+        self._files = [entry for entry in stated if entry.physicalType == FILE]
         self._name = self._table.physicalName or ""
         if not TABLE_NAME.fullmatch(self._name):
             raise self._error("schema[0].physicalName", f"{self._name!r} is not namespace.table")
@@ -98,7 +108,7 @@ class _Document:
 
     def contracts(self) -> list[TableContract]:
         properties = tuple(self._table.properties or ())
-        columns = tuple(self._columns(properties))
+        columns = tuple(self._columns(self._name, properties, COLUMN_CUSTOM_PROPERTIES))
         names = [column.name for column in columns]
         profile = self._custom.get("writeProfile")
         if profile not in PROFILES:
@@ -124,6 +134,7 @@ class _Document:
             topics=tuple(self._topics()),
             quality=tuple(self._quality()),
             speed_twin=twin,
+            files=self._dataset(),
         )
         return [table] if twin is None else [table, self._twin_of(table, twin)]
 
@@ -145,19 +156,37 @@ class _Document:
             batch_twin=table.name,
         )
 
-    def _columns(self, properties: tuple[SchemaProperty, ...]) -> Iterator[Column]:
+    def _dataset(self) -> FileDataset | None:
+        if not self._files:
+            return None
+        if len(self._files) != 1:
+            raise self._error("schema", f"must hold one kind of file, holds {len(self._files)}")
+        (stated,) = self._files
+        name, properties = stated.physicalName or "", tuple(stated.properties or ())
+        if not NAME.fullmatch(name):
+            raise self._error("schema.physicalName", f"bad name {name!r}")
+        customs = self._customs(stated.customProperties, name, FILE_CUSTOM_PROPERTIES)
+        columns = self._columns(name, properties, FILE_COLUMN_CUSTOM_PROPERTIES)
+        try:
+            return file_dataset(name, self._name, tuple(columns), properties, customs)
+        except FileRuleError as error:
+            raise self._error(error.location, error.problem) from error
+
+    def _columns(
+        self, owner: str, properties: tuple[SchemaProperty, ...], known: set[str]
+    ) -> Iterator[Column]:
         if not properties:
-            raise self._error(f"{self._name}.properties", "states no columns")
+            raise self._error(f"{owner}.properties", "states no columns")
         seen: set[str] = set()
         for number, prop in enumerate(properties):
             name = prop.name or ""
-            where = f"{self._name}.{name}"
+            where = f"{owner}.{name}"
             if not NAME.fullmatch(name):
-                raise self._error(f"{self._name}.properties[{number}].name", f"bad name {name!r}")
+                raise self._error(f"{owner}.properties[{number}].name", f"bad name {name!r}")
             if name in seen:
                 raise self._error(where, "is stated twice")
             seen.add(name)
-            customs = self._customs(prop.customProperties, where, COLUMN_CUSTOM_PROPERTIES)
+            customs = self._customs(prop.customProperties, where, known)
             try:
                 column_type = parse_type(prop.physicalType or "", prop.logicalType or "")
             except ValueError as error:

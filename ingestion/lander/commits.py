@@ -82,7 +82,7 @@ class BronzeTable:
         summary: dict[str, str] = {}
         for topic, progress in end.items():
             summary |= progress.to_summary(of=self._qualifier(topic))
-        table = _for_one_commit(table)
+        table = for_one_commit(table)
         table.append(rows, snapshot_properties=summary)
         self._latest = table
 
@@ -93,7 +93,7 @@ class BronzeTable:
         return topic if len(self._topics) > 1 else None
 
 
-def _for_one_commit(table: Table) -> Table:
+def for_one_commit(table: Table) -> Table:
     """Return the table as this process may commit to it once; nothing of this is stored.
 
     PyIceberg's own commit retries are off. And the table forgets all snapshots but the newest:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, EVENT_TOPICS
-from schemas import ContractError, contract, contracts, landed_topics, load, topics
+from schemas import ContractError, contract, contracts, file_datasets, landed_topics, load, topics
 from schemas.parsing import parse
 
 CONTRACTS = files("schemas") / "contracts"
@@ -41,6 +41,10 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "bronze.crm_customers",
         "bronze.dead_letters",
         "silver.customers",
+        "bronze.files_eod_bars",
+        "bronze.files_instruments",
+        "bronze.files_trade_history",
+        "silver.instruments",
         "silver.trades",
         "silver.trades_rt",
         "silver.fills",
@@ -54,6 +58,8 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "gold.positions_rt",
         "ops.quality_checks",
         "ops.erasures",
+        "gold.eod_bars",
+        "ops.file_loads",
         "ops.runs",
         "ops.reconciliations",
         "ops.redrives",
@@ -239,6 +245,69 @@ def test_a_wrong_topic_is_refused(change: dict[str, Any], location: str) -> None
     with pytest.raises(ContractError) as refusal:
         parse(yaml.safe_dump(doc), "some.yaml")
     assert refusal.value.location == location
+
+
+def test_a_dataset_states_what_its_files_hold() -> None:
+    datasets = file_datasets()
+    assert {name: dataset.table for name, dataset in datasets.items()} == {
+        "instruments": "bronze.files_instruments",
+        "eod_bars": "bronze.files_eod_bars",
+        "trade_history": "bronze.files_trade_history",
+    }
+    first, *_ = {dataset.table: contract(dataset.table).columns for dataset in datasets.values()}
+    for dataset in datasets.values():
+        assert contract(dataset.table).column_names == contract(first).column_names
+        assert contract(dataset.table).files == dataset
+    kind = next(c for c in datasets["instruments"].columns if c.name == "kind")
+    assert (kind.required, kind.synonyms[0], "SPOT" in kind.values) == (True, "instrument_type", 1)
+
+
+def stated_files(doc: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = doc["schema"][1]
+    return found
+
+
+BROKEN_FILES: dict[str, tuple[Break, str]] = {
+    "two kinds of files": (lambda d: d["schema"].append(stated_files(d)), "schema"),
+    "no name": (lambda d: stated_files(d).pop("physicalName"), "schema.physicalName"),
+    "unknown format": (
+        lambda d: stated_files(d)["customProperties"][0].update(value=["xls"]),
+        "instruments.formats",
+    ),
+    "no columns": (lambda d: stated_files(d).pop("properties"), "instruments.properties"),
+    "a type that no text is": (
+        lambda d: stated_files(d)["properties"][0].update(
+            physicalType="binary", logicalType="string"
+        ),
+        "instruments.venue.physicalType",
+    ),
+    "unknown rule": (
+        lambda d: stated_files(d)["properties"][0].update(logicalTypeOptions={"maxLength": 3}),
+        "instruments.venue.logicalTypeOptions.maxLength",
+    ),
+    "a pattern that is none": (
+        lambda d: stated_files(d)["properties"][0].update(logicalTypeOptions={"pattern": "("}),
+        "instruments.venue.logicalTypeOptions.pattern",
+    ),
+    "a bound that is none": (
+        lambda d: stated_files(d)["properties"][5].update(logicalTypeOptions={"minimum": "one"}),
+        "instruments.tick_size.logicalTypeOptions.minimum",
+    ),
+    "a synonym that is another column": (
+        lambda d: stated_files(d)["properties"][1].update(synonyms=[{"synonym": "venue"}]),
+        "instruments.symbol.synonyms",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_files_wrongly_stated_are_refused_with_file_and_field(name: str) -> None:
+    spoil, location = BROKEN_FILES[name]
+    doc = document("bronze.files_instruments")
+    spoil(doc)
+    with pytest.raises(ContractError) as refusal:
+        parse(yaml.safe_dump(doc), "some.yaml")
+    assert (refusal.value.source, refusal.value.location) == ("some.yaml", location)
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "a: b: c"])

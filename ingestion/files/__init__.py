@@ -1,0 +1,1 @@
+"""Files that somebody drops: read, judged by their contract, loaded into bronze once."""

@@ -1,0 +1,160 @@
+"""``lakehouse files``: drop files, watch the folder that they are dropped into, see what came."""
+
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingestion.files.drop_folder import DropFolder
+from ingestion.files.loader import FileLoader, utc_now
+from ingestion.files.loads import FileLoad, FileLog, Status
+from ingestion.files.watcher import Watcher
+from lakehouse.catalog import load_catalog
+from lakehouse.heartbeat import Heartbeat
+from lakehouse.settings import Settings, get_settings
+from lakehouse.telemetry import configure_logging
+from schemas import file_datasets
+
+# As its heartbeat is known.
+PROCESS = "files"
+
+app = typer.Typer()
+verbs = typer.Typer(no_args_is_help=True, help="Files: drop them, watch the folder, list them.")
+app.add_typer(verbs, name="files")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _dataset(name: str) -> str:
+    if name not in file_datasets():
+        raise typer.BadParameter(f"choose from {', '.join(file_datasets())}")
+    return name
+
+
+@verbs.command()
+def watch(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when every file that is there is dealt with.")
+    ] = False,
+    settle_seconds: Annotated[
+        float, typer.Option(min=0, help="A file is taken when it has been the same for so long.")
+    ] = 2.0,
+) -> None:
+    """Load what is dropped into the folder until stopped: each file once, whole or not at all.
+
+    The folder is `drop` in the home, or LAKEHOUSE_DROP_FOLDER; below it is one for each dataset.
+
+    Example: lakehouse files watch --settle-seconds 5
+    """
+    settings = get_settings("ingest")
+    configure_logging(PROCESS, settings.log_level)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    folder, loader = _loader(settings)
+    Watcher(folder, loader, settle_seconds=settle_seconds).run(
+        once=once,
+        stop=stop,
+        beat=Heartbeat(settings, PROCESS).beat,
+        tell=_tell,
+    )
+
+
+@verbs.command()
+def drop(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="CSV, JSON or Parquet, gzipped or not.", exists=True, dir_okay=False),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            parser=_dataset,
+            help="What they hold. Left out, their names must begin with it.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put files into the drop folder and load them now; the files themselves stay where they are.
+
+    Exits with 1 if one of them was refused.
+
+    Example: lakehouse files drop instruments_2024-08-09.csv
+    """
+    settings = get_settings("ingest")
+    configure_logging(PROCESS, settings.log_level)
+    folder, loader = _loader(settings)
+    named = {file: dataset or folder.dataset_of(file) for file in files}
+    for file, name in named.items():
+        if name not in folder.datasets:
+            raise typer.BadParameter(
+                f"{file}: what does it hold? Say --dataset {'|'.join(folder.datasets)}"
+            )
+    verdicts = [loader.load(folder.place(file, name)) for file, name in named.items()]
+    # None: a watcher was quicker, or it had been loaded and was only moved away.
+    found = [verdict for verdict in verdicts if verdict is not None]
+    if as_json:
+        typer.echo(json.dumps([asdict(verdict) for verdict in found]))
+    else:
+        for verdict in found:
+            _tell(verdict)
+    if any(verdict.status is Status.REFUSED for verdict in found):
+        raise typer.Exit(1)
+
+
+@verbs.command(name="list")
+def list_(
+    count: Annotated[int, typer.Option("--last", min=1, help="So many, the newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the files that were dropped and what became of them, and those that wait.
+
+    Example: lakehouse files list --last 5
+    """
+    settings = get_settings("ingest")
+    loads = FileLog(load_catalog(settings), utc_now).newest(count)
+    waiting = [str(path) for path in _folder(settings).waiting()]
+    if as_json:
+        typer.echo(json.dumps({"loads": loads, "waiting": waiting}, default=str))
+        return
+    shown = Table("when", "status", "dataset", "file", "rows", "refused", "new columns", "detail")
+    for load in loads:
+        shown.add_row(
+            f"{load['recorded_at']:%Y-%m-%d %H:%M:%S}",
+            load["status"],
+            load["dataset"],
+            load["file_name"],
+            str(load["rows_loaded"]),
+            str(load["rows_refused"]),
+            load["drift"] or "",
+            load["detail"] or "",
+        )
+    Console().print(shown)
+    for path in waiting:
+        typer.echo(f"waiting: {path}")
+
+
+def _folder(settings: Settings) -> DropFolder:
+    return DropFolder(settings.drops, file_datasets())
+
+
+def _loader(settings: Settings) -> tuple[DropFolder, FileLoader]:
+    folder = _folder(settings)
+    return folder, FileLoader(load_catalog(settings), folder)
+
+
+def _tell(verdict: FileLoad) -> None:
+    text = f"{verdict.file_name}: {verdict.status}, {verdict.rows_loaded} rows"
+    if verdict.rows_refused:
+        text += f", {verdict.rows_refused} refused (see bronze.dead_letters)"
+    if verdict.drift:
+        text += f", new columns {', '.join(verdict.drift)}"
+    if verdict.detail:
+        text += f"; {verdict.detail}"
+    typer.echo(text)
