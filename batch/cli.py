@@ -47,9 +47,13 @@ def batch(
     from batch.datasets import chosen
     from batch.job import BatchJob
     from batch.landing import wait_until_landed
+    from batch.references import ReferenceJob, chosen_references
     from lakehouse.spark import spark_session
 
-    interval, datasets = Interval.parse(start, end), chosen(dataset)
+    interval, references = Interval.parse(start, end), chosen_references(dataset)
+    of_files = [reference.name for reference in references]
+    of_topics = [name for name in dataset or () if name not in of_files]
+    datasets = chosen(of_topics) if of_topics or not dataset else []
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
@@ -58,6 +62,9 @@ def batch(
     )  # if it has not, the job says so
     try:
         reports = [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
+        for one in references:
+            if (report := ReferenceJob(spark, catalog, one).run(interval)) is not None:
+                reports.append(report)
     finally:
         spark.stop()
     if as_json:

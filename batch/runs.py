@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from pyiceberg.catalog import Catalog
 
@@ -112,6 +113,26 @@ class RunLog:
         return {
             (row["dataset"], Interval(row["interval_start"], row["interval_end"])) for row in rows
         }
+
+    def newest_end(self, run: Run) -> datetime:
+        """Return the latest end of the dataset's runs, that of a run included, begun or done."""
+        rows = self._scan(_of(run.kind, run.dataset), "interval_end")
+        return max([run.interval.end, *(row["interval_end"] for row in rows)])
+
+    def newest_snapshot(self, run: Run, table: str) -> int | None:
+        """Return the snapshot of a table that the dataset's last published run has read."""
+        published = f"{_of(run.kind, run.dataset)} and status = '{Status.PUBLISHED}'"
+        rows = self._scan(published, "recorded_at", "snapshots")
+        if not rows:
+            return None
+        last = max(rows, key=lambda row: row["recorded_at"])
+        snapshot: int | None = json.loads(last["snapshots"] or "{}").get(table)
+        return snapshot
+
+    def _scan(self, row_filter: str, *columns: str) -> list[dict[str, Any]]:
+        scan = self._catalog.load_table(RUNS).scan(row_filter=row_filter, selected_fields=columns)
+        rows: list[dict[str, Any]] = scan.to_arrow().to_pylist()
+        return rows
 
     def unpublished(self, kind: str, dataset: str, interval: Interval) -> list[Interval]:
         """Return the parts of an interval that no published run covers, in order."""

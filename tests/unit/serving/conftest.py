@@ -31,6 +31,7 @@ TABLES = (
     "silver.customers",
     "silver.trades",
     "silver.trades_rt",
+    "silver.instruments",
 )
 
 

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from serving.engine import QueryError, SqlEngine, UnknownTableError
 from serving.statements import InvalidSqlError
 
 BATCH, SPEED = "gold.bars_1m", "gold.bars_1m_rt"
+NOON = datetime(2024, 8, 8, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -108,6 +109,40 @@ def test_show_tables_lists_all(engine: SqlEngine) -> None:
     listed = {f"{row['schema']}.{row['table']}" for row in engine.query("SHOW TABLES").to_pylist()}
     assert listed == set(engine.relations())
     assert {"gold.bars_1m", "silver.trades_rt", "serving.bars_1h"} <= listed
+
+
+def test_a_day_has_what_was_known_of_its_instrument_then(
+    append: Any, bar: Any, engine: SqlEngine
+) -> None:
+    def said(valid_from: date, valid_to: date | None, tick: str, **changes: Any) -> dict[str, Any]:
+        return {
+            "venue": "binance_spot",
+            "symbol": "BTCUSDT",
+            "valid_from": valid_from,
+            "valid_to": valid_to,
+            "is_current": valid_to is None,
+            "base_currency": "BTC",
+            "quote_currency": "USDT",
+            "kind": "SPOT",
+            "tick_size": Decimal(tick),
+            "lot_size": Decimal(1),
+            "file_name": "instruments.csv",
+            "checksum": "0",
+            "loaded_at": NOON,
+        } | changes
+
+    today = NOON.date()
+    append("silver.instruments", [said(today, today + timedelta(days=2), "0.1")])
+    append("silver.instruments", [said(today + timedelta(days=2), None, "0.2")])
+    append("silver.instruments", [said(today, None, "7", symbol="ETHUSDT")])
+    days = (-1, 0, 1, 2, 3)
+    append(BATCH, [bar(24 * 60 * day, last_offset=10 + day) for day in days])
+    rows = engine.query(
+        "SELECT base_currency, tick_size FROM serving.market_daily ORDER BY business_date"
+    ).to_pylist()
+    ticks = [None, Decimal("0.1"), Decimal("0.1"), Decimal("0.2"), Decimal("0.2")]
+    assert [row["tick_size"] for row in rows] == ticks
+    assert [row["base_currency"] for row in rows] == [None, *["BTC"] * 4]
 
 
 def test_describe_and_explain_answer(engine: SqlEngine) -> None:

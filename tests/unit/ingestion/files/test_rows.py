@@ -169,7 +169,7 @@ def test_a_line_that_is_no_json_is_one_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[", "[{}", "[{} {}]", "[{},]", "[{}] x", "[nul]", "  "])
 def test_an_array_that_is_not_whole_is_no_file(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UnreadableFileError, match="line 1|nothing in it"):
+    with pytest.raises(UnreadableFileError, match=r"line 1|nothing in it"):
         list(JsonRows(written(tmp_path, "x.json", text)))
 
 

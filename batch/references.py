@@ -1,0 +1,179 @@
+"""Reference data: from dropped files in bronze to the tables that are made of them.
+
+No log orders files, and no lander says up to when they are complete: a file that is being loaded
+while an interval ends may be committed a little after it. So a run also takes what was committed
+since the last one, however it is stamped; and like any other run it takes nothing back that a later
+one has published.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import or_
+
+import structlog
+from pyiceberg.catalog import Catalog
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch.inputs import ingested_in, pinned_bronze
+from batch.job import CONFLICT_BUDGET_SECONDS, Report
+from batch.publication import PublishConflictError, branches
+from batch.runs import Run, RunLog, Status
+from batch.steps import write_keyed
+from lakehouse.catalog import CATALOG_NAME
+from lakehouse.intervals import Interval
+from lakehouse.resilience import retrying
+from lakehouse.transforms.reference import eod_bars, instruments
+
+KIND = "reference"
+
+_log = structlog.get_logger(__name__)
+
+
+def _everything(_news: DataFrame) -> Column:
+    return F.lit(True)
+
+
+def _their_years(news: DataFrame) -> Column:
+    """Tell whether a bar is of a year of which some rows of files are."""
+    found = eod_bars(news).select(F.year("business_date").alias("year")).distinct().collect()
+    in_years = (
+        F.col("business_date").between(F.make_date(*first), F.make_date(*last))
+        for first, last in (
+            ([F.lit(row.year), F.lit(1), F.lit(1)], [F.lit(row.year), F.lit(12), F.lit(31)])
+            for row in found
+        )
+    )
+    return reduce(or_, in_years, F.lit(False))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A table that is made of the files of one dataset.
+
+    Attributes:
+        name: The dataset.
+        source: Its table in bronze.
+        table: The table that is made of it.
+        transform: From the rows of bronze to those of the table.
+        touched: Tells, given the rows that are new, which rows of the table may change.
+    """
+
+    name: str
+    source: str
+    table: str
+    transform: Callable[[DataFrame], DataFrame]
+    touched: Callable[[DataFrame], Column]
+
+
+REFERENCES: tuple[Reference, ...] = (
+    Reference(
+        "instruments", "bronze.files_instruments", "silver.instruments", instruments, _everything
+    ),
+    Reference("eod_bars", "bronze.files_eod_bars", "gold.eod_bars", eod_bars, _their_years),
+)
+
+
+def chosen_references(names: Sequence[str] | None) -> list[Reference]:
+    """Return those of some names; all without any."""
+    return [one for one in REFERENCES if not names or one.name in names]
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """Runs intervals of one dataset of files on one lake."""
+
+    spark: SparkSession
+    catalog: Catalog
+    reference: Reference
+
+    def run(self, interval: Interval) -> Report | None:
+        """Bring the table up to date with the files that were loaded before the interval's end.
+
+        Returns:
+            What was done; None where there is no file that was not seen to before.
+
+        Raises:
+            batch.audit.AuditError: The result is not sound; nothing was published.
+        """
+        runs = RunLog(self.catalog)
+        run = Run(KIND, self.reference.name, interval, ())
+        seen = runs.newest_snapshot(run, self.reference.source)
+        snapshot = self.catalog.load_table(self.reference.source).current_snapshot()
+        if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
+            return None
+        runs.record(run, Status.STARTED, snapshots={self.reference.source: snapshot.snapshot_id})
+
+        @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
+        def attempt() -> Report:
+            return self._publish(run, runs, seen)
+
+        try:
+            report = attempt()
+        except Exception as error:
+            runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
+            raise
+        runs.record(
+            run,
+            Status.PUBLISHED,
+            snapshots={self.reference.source: report.snapshot_id},
+            rows_written=sum(report.rows.values()),
+        )
+        _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
+        return report
+
+    def _publish(self, run: Run, runs: RunLog, seen: int | None) -> Report:
+        table = self.reference.table
+        with branches(self.spark, (table,), f"run_{run.run_id}") as (branch,):
+            # As for events: the branch first, then who has published, then what there is.
+            end = runs.newest_end(run)
+            snapshot = self.catalog.load_table(self.reference.source).current_snapshot()
+            assert snapshot is not None  # noqa: S101 - a table that has one keeps one
+            bronze = self._rows(snapshot.snapshot_id, end)
+            news = self._news(run.interval, snapshot.snapshot_id, seen, end)
+            where = self.reference.touched(news)
+            changed = write_keyed(
+                self.spark,
+                self.reference.transform(bronze).where(where),
+                branch,
+                where=where,
+            )
+            branch.publish(self.spark)
+        return Report(
+            run.run_id, run.dataset, run.interval, (), snapshot.snapshot_id, {table: changed}
+        )
+
+    def _rows(self, snapshot_id: int, end: datetime) -> DataFrame:
+        rows = pinned_bronze(self.spark, self.reference.source, snapshot_id)
+        return rows.where(F.col("ingested_at") < F.lit(end))
+
+    def _news(
+        self, interval: Interval, snapshot_id: int, seen: int | None, end: datetime
+    ) -> DataFrame:
+        """Return the rows of the interval, and those that were committed since the last run."""
+        rows = self._rows(snapshot_id, end)
+        if seen is None or not self._is_kept(seen):
+            return rows
+        of_interval = rows.where(ingested_in(interval))
+        if seen == snapshot_id:
+            return of_interval
+        committed = (
+            self.spark.read.option("start-snapshot-id", str(seen))
+            .option("end-snapshot-id", str(snapshot_id))
+            .format("iceberg")
+            .load(f"{CATALOG_NAME}.{self.reference.source}")
+        )
+        return of_interval.unionByName(committed)
+
+    def _is_kept(self, snapshot_id: int) -> bool:
+        table = self.catalog.load_table(self.reference.source)
+        return table.snapshot_by_id(snapshot_id) is not None
+
+    def _has_rows(self, interval: Interval) -> bool:
+        within = (
+            f"ingested_at >= '{interval.start.isoformat()}'"
+            f" and ingested_at < '{interval.end.isoformat()}'"
+        )
+        return self.catalog.load_table(self.reference.source).scan(row_filter=within).count() > 0
