@@ -117,7 +117,8 @@ class RunLog:
     def newest_end(self, run: Run) -> datetime:
         """Return the latest end of the dataset's runs, that of a run included, begun or done."""
         rows = self._scan(_of(run.kind, run.dataset), "interval_end")
-        return max([run.interval.end, *(row["interval_end"] for row in rows)])
+        ends: list[datetime] = [row["interval_end"] for row in rows]
+        return max([run.interval.end, *ends])
 
     def newest_snapshot(self, run: Run, table: str) -> int | None:
         """Return the snapshot of a table that the dataset's last published run has read."""

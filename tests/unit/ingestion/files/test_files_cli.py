@@ -1,0 +1,87 @@
+"""The verbs of files, as a person uses them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from dropped_files import FileLake, csv_of, instrument
+from typer.testing import CliRunner, Result
+
+from ingestion.files import cli
+from lakehouse.settings import Settings
+
+
+@pytest.fixture
+def lake(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FileLake:
+    monkeypatch.setattr(cli, "get_settings", lambda _role: settings)
+    monkeypatch.setattr(cli, "configure_logging", lambda *_: None)
+    return FileLake(settings)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder of the person's own."""
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    return folder
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, ["files", *words])
+
+
+def test_dropped_files_are_loaded_and_stay_where_they_were(lake: FileLake, desk: Path) -> None:
+    named, other = desk / "instruments_2024-08-09.csv", desk / "other.csv"
+    named.write_text(csv_of(instrument("A"), instrument("bad")))
+    other.write_text(csv_of(instrument("B")))
+    first = run("drop", str(named))
+    assert first.exit_code == 0
+    assert "instruments_2024-08-09.csv: LOADED, 1 rows, 1 refused" in first.output
+    assert run("drop", "--dataset", "instruments", str(other)).exit_code == 0
+    assert sum(lake.lines().values()) == 2
+    assert named.exists()
+    assert other.exists()
+    assert "DUPLICATE" in run("drop", str(named)).output
+
+
+def test_a_refused_file_is_said_and_ends_in_an_error(lake: FileLake, desk: Path) -> None:
+    file = desk / "instruments.csv"
+    file.write_text("venue\nv\n")
+    result = run("drop", str(file), "--json")
+    assert result.exit_code == 1
+    (verdict,) = json.loads(result.stdout.splitlines()[-1])
+    assert (verdict["status"], verdict["rows_loaded"]) == ("REFUSED", 0)
+    assert "instruments.symbol" in verdict["detail"]
+
+
+def test_a_file_of_which_nobody_says_what_it_holds_is_asked_about(
+    lake: FileLake, desk: Path
+) -> None:
+    file = desk / "prices.csv"
+    file.write_text("x\n1\n")
+    result = run("drop", str(file))
+    assert result.exit_code == 2
+    assert "--dataset" in result.output
+    assert run("drop", "--dataset", "prices", str(file)).exit_code == 2
+    assert lake.lying() == []
+
+
+def test_a_list_tells_what_became_of_files_and_what_waits(lake: FileLake, desk: Path) -> None:
+    file = desk / "instruments.csv"
+    file.write_text(csv_of(instrument("A") | {"sector": "x"}))
+    run("drop", str(file))
+    waiting = lake.put("later.csv", "x")
+    told = json.loads(run("list", "--json").stdout)
+    assert [(load["file_name"], load["drift"]) for load in told["loads"]] == [
+        ("instruments.csv", '["sector"]')
+    ]
+    assert told["waiting"] == [str(waiting)]
+    assert "LOADED" in run("list").output
+
+
+def test_a_watch_that_is_to_end_ends_when_nothing_waits(lake: FileLake) -> None:
+    lake.put("i.csv", csv_of(instrument("A")))
+    result = run("watch", "--once", "--settle-seconds", "0")
+    assert result.exit_code == 0, result.output
+    assert "i.csv: LOADED, 1 rows" in result.output
+    assert lake.folder.waiting() == []

@@ -1,0 +1,284 @@
+"""Files into a real catalog: once, with their lines, whatever was dropped and whoever commits."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bokeh_sampledata import package_path
+from dropped_files import FileLake, csv_of, instrument
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+
+from ingestion.files.loader import FileChangedError
+from ingestion.files.loads import Status
+from lakehouse.settings import Settings
+
+NOON = datetime(2024, 8, 9, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(settings: Settings) -> FileLake:
+    return FileLake(settings)
+
+
+def test_rows_are_in_bronze_as_they_came(lake: FileLake) -> None:
+    path = lake.put("i.csv", csv_of(instrument(), instrument("ETHUSDT", tick_size="0.010")))
+    verdict = lake.loader.load(path)
+    assert verdict is not None
+    assert (verdict.status, verdict.rows_loaded, verdict.rows_refused) == (Status.LOADED, 2, 0)
+    first, second = sorted(lake.rows("bronze.files_instruments"), key=lambda r: r["line_number"])
+    assert (first["dataset"], first["file_name"], first["line_number"]) == (
+        "instruments",
+        "i.csv",
+        2,
+    )
+    said = json.loads(second["row_json"])
+    assert (said["symbol"], said["tick_size"], said["contract_size"]) == ("ETHUSDT", "0.010", None)
+    assert first["checksum"] == verdict.checksum
+    assert first["ingested_at"] == second["ingested_at"]
+    assert lake.lying() == [f"loaded/instruments/{verdict.checksum[:12]}_i.csv"]
+    (record,) = lake.rows("ops.file_loads")
+    assert (record["status"], record["rows_loaded"], record["drift"]) == ("LOADED", 2, None)
+
+
+def test_the_same_bytes_are_loaded_once_whatever_their_name(lake: FileLake) -> None:
+    text = csv_of(instrument())
+    for name in ("a.csv", "a.csv", "b.csv"):
+        lake.loader.load(lake.put(name, text))
+    assert lake.lines() == Counter({("a.csv", 2): 1})
+    assert lake.verdicts() == [("a.csv", "LOADED"), ("a.csv", "DUPLICATE"), ("b.csv", "DUPLICATE")]
+    assert lake.folder.waiting() == []
+    assert lake.rows("ops.file_loads")[-1]["rows_loaded"] in (0, 1)
+
+
+def test_a_bad_row_is_a_dead_letter_with_its_line_and_the_rest_loads(lake: FileLake) -> None:
+    rows = [instrument("A"), instrument("B", tick_size="0"), instrument("C"), instrument("lower")]
+    verdict = lake.loader.load(lake.put("i.csv", csv_of(*rows) + "too,few\n"))
+    assert verdict is not None
+    assert (verdict.status, verdict.rows_loaded, verdict.rows_refused) == (Status.LOADED, 2, 3)
+    assert lake.lines() == Counter({("i.csv", 2): 1, ("i.csv", 4): 1})
+    dead = {row["source"]: row for row in lake.rows("bronze.dead_letters")}
+    assert {source: row["reason"] for source, row in dead.items()} == {
+        "i.csv:3": "out_of_range",
+        "i.csv:5": "pattern_mismatch",
+        "i.csv:6": "wrong_field_count",
+    }
+    third = dead["i.csv:3"]
+    assert third["payload"].startswith(b"binance_spot,B,BTC")
+    assert third["detail"] == "tick_size is '0', not above 0"
+    assert (third["stage"], third["topic"]) == ("files", "files.instruments")
+    assert third["message_key"] == verdict.checksum.encode()
+
+
+def test_a_new_column_is_loaded_and_noted(lake: FileLake) -> None:
+    verdict = lake.loader.load(lake.put("i.csv", csv_of(instrument() | {"Sector": "coins"})))
+    assert verdict is not None
+    assert verdict.drift == ("Sector",)
+    (record,) = lake.rows("ops.file_loads")
+    assert json.loads(record["drift"]) == ["Sector"]
+    assert json.loads(lake.rows("bronze.files_instruments")[0]["row_json"])["Sector"] == "coins"
+
+
+def test_a_broken_contract_refuses_the_file_whole_with_the_field_named(lake: FileLake) -> None:
+    row = instrument()
+    del row["lot_size"]
+    verdict = lake.loader.load(lake.put("i.csv", csv_of(row)))
+    assert verdict is not None
+    assert verdict.status is Status.REFUSED
+    assert verdict.detail is not None
+    assert "instruments.lot_size" in verdict.detail
+    assert not lake.rows("bronze.files_instruments")
+    assert not lake.rows("bronze.dead_letters")
+    name = f"refused/instruments/{verdict.checksum[:12]}_i.csv"
+    assert lake.lying() == [name, f"{name}.reason.txt"]
+    assert "lot_size" in (lake.folder.root / f"{name}.reason.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("i.xlsx", b"PK", "unsupported_format"),
+        ("i.parquet", b"PAR1", "unsupported_format"),
+        ("i.csv", b"", "empty_file"),
+        ("i.json", b"[{]", "malformed_json"),
+        ("i.csv.gz", b"venue,symbol", "malformed_header"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(
+    lake: FileLake, name: str, content: bytes, reason: str
+) -> None:
+    verdict = lake.loader.load(lake.put(name, content))
+    assert verdict is not None
+    assert verdict.status is Status.REFUSED
+    assert reason in (verdict.detail or "")
+    assert lake.folder.waiting() == []
+
+
+def test_a_file_of_nobody_knows_what_is_refused(lake: FileLake) -> None:
+    path = lake.folder.root / "prices.csv"
+    path.write_text(csv_of(instrument()))
+    verdict = lake.loader.load(path)
+    assert verdict is not None
+    assert (verdict.status, verdict.dataset) == (Status.REFUSED, "unknown")
+
+
+def test_a_refused_file_is_judged_anew_when_it_comes_again(lake: FileLake) -> None:
+    for _ in range(2):
+        lake.loader.load(lake.put("i.csv", "nothing\n"))
+    assert lake.verdicts() == [("i.csv", "REFUSED")] * 2
+
+
+def test_all_rows_of_a_file_are_one_commit_however_many_chunks(settings: Settings) -> None:
+    lake = FileLake(settings, chunk_rows=3)
+    before = lake.catalog.load_table("bronze.files_instruments").metadata_location
+    rows = [instrument(f"S{number}") for number in range(10)]
+    lake.loader.load(lake.put("i.csv", csv_of(*rows)))
+    table = lake.catalog.load_table("bronze.files_instruments")
+    assert sum(lake.lines().values()) == 10
+    assert [entry.metadata_file for entry in table.metadata.metadata_log] == [before]
+
+
+def test_instruments_come_as_json_too(lake: FileLake) -> None:
+    rows = [instrument("A"), instrument("B") | {"tick_size": "", "lot_size": "1"}]
+    typed = json.dumps(rows).replace('"0.00001"', "0.00001")
+    verdict = lake.loader.load(lake.put("i.json", typed))
+    assert verdict is not None
+    assert (verdict.rows_loaded, verdict.rows_refused) == (1, 1)
+    assert json.loads(lake.rows("bronze.files_instruments")[0]["row_json"])["lot_size"] == "0.00001"
+
+
+def test_trade_history_comes_as_parquet(lake: FileLake) -> None:
+    table = pa.table(
+        {
+            "venue": ["binance_spot"] * 3,
+            "symbol": ["BTCUSDT"] * 3,
+            "trade_id": [1, 2, -3],
+            "event_time": pa.array([NOON, NOON, NOON], pa.timestamp("ms", "UTC")),
+            "price": [Decimal("61837.63"), Decimal("61837.64"), Decimal(1)],
+            "quantity": [0.02, 0.1, 1.0],
+            "aggressor_side": pa.array(["BUY", None, "SELL"]).dictionary_encode(),
+        }
+    )
+    path = lake.folder.root / "trade_history" / "t.parquet"
+    pq.write_table(table, path)
+    verdict = lake.loader.load(path)
+    assert verdict is not None
+    assert (verdict.rows_loaded, verdict.rows_refused) == (2, 1)
+    kept = sorted(lake.rows("bronze.files_trade_history"), key=lambda row: row["line_number"])
+    assert json.loads(kept[0]["row_json"]) == {
+        "venue": "binance_spot",
+        "symbol": "BTCUSDT",
+        "trade_id": "1",
+        "event_time": "2024-08-09T12:00:00+00:00",
+        "price": "61837.63",
+        "quantity": "0.02",
+        "aggressor_side": "BUY",
+    }
+    assert lake.refused_lines() == Counter({"t.parquet:3": 1})
+
+
+def test_a_parquet_column_of_another_type_breaks_the_contract(lake: FileLake) -> None:
+    table = pa.table({"symbol": ["A"], "date": [NOON.date()], "close": [True]})
+    path = lake.folder.root / "eod_bars" / "e.parquet"
+    pq.write_table(table, path)
+    verdict = lake.loader.load(path)
+    assert verdict is not None
+    assert "eod_bars.close: has changed its type" in (verdict.detail or "")
+
+
+def test_real_daily_bars_load_as_their_vendor_ships_them(lake: FileLake) -> None:
+    packed = Path(package_path("stocks.csv.gz")).read_bytes()
+    verdict = lake.loader.load(lake.put("stocks.csv.gz", packed, "eod_bars"))
+    lines = gzip.decompress(packed).decode().splitlines()
+    assert verdict is not None
+    assert (verdict.rows_loaded, verdict.rows_refused) == (len(lines) - 1, 0)
+    assert verdict.drift == ()
+    kept = {row["line_number"]: row["row_json"] for row in lake.rows("bronze.files_eod_bars")}
+    for number in (2, 7_000, len(lines)):
+        said = json.loads(kept[number])
+        assert ",".join(said.values()) == lines[number - 1]
+    assert list(json.loads(kept[2]))[:3] == ["symbol", "business_date", "open"]
+
+
+def test_a_file_that_is_written_to_while_it_is_read_waits(
+    lake: FileLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lake.put("i.csv", csv_of(instrument()))
+    original = Table.transaction
+
+    def grow(self: Table) -> Any:
+        with path.open("a") as file:
+            file.write("more")
+        return original(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "transaction", grow)
+        with pytest.raises(FileChangedError):
+            lake.loader.load(path)
+    assert not lake.rows("bronze.files_instruments")
+    assert lake.folder.waiting() == [path]
+
+
+def test_a_later_load_is_stamped_later_though_the_clock_goes_back(settings: Settings) -> None:
+    present = [NOON]
+    lake = FileLake(settings, clock=lambda: present[-1])
+    for name in ("A", "B"):
+        lake.loader.load(lake.put(f"{name}.csv", csv_of(instrument(name))))
+        present.append(NOON - timedelta(hours=1))
+    stamps = {row["file_name"]: row["ingested_at"] for row in lake.rows("bronze.files_instruments")}
+    assert stamps == {"A.csv": NOON, "B.csv": NOON + timedelta(microseconds=1)}
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_of_two_loaders_of_the_same_bytes_one_loads_them(
+    lake: FileLake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The race inside the commit, of two homes with one catalog: no lock is between them."""
+    text = csv_of(instrument("A"), instrument("bad"))
+    path = lake.put("i.csv", text)
+    rival = FileLake(lake.settings.model_copy(update={"drop_folder": tmp_path / "theirs"}))
+    theirs = rival.put("i.csv", text)
+    original, left = SqlCatalog.commit_table, [1]
+
+    def overtaken(self: SqlCatalog, *arguments: Any) -> Any:
+        if left[0]:
+            left[0] = 0
+            rival.loader.load(theirs)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", overtaken)
+    lake.loader.load(path)
+    assert lake.lines() == Counter({("i.csv", 2): 1})
+    assert lake.refused_lines() == Counter({"i.csv:3": 1})
+    assert lake.verdicts() == [("i.csv", "LOADED")]
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_lost_answer_does_not_double(lake: FileLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = SqlCatalog.commit_table
+    lost: Iterator[bool] = iter([True, False, True, False, True, False])
+
+    def commit(self: SqlCatalog, *arguments: Any) -> Any:
+        answer = original(self, *arguments)
+        if next(lost, False):
+            raise ConnectionError("the answer got lost")
+        return answer
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", commit)
+    lake.loader.load(lake.put("i.csv", csv_of(instrument("A"), instrument("bad"))))
+    assert lake.lines() == Counter({("i.csv", 2): 1})
+    assert lake.refused_lines() == Counter({"i.csv:3": 1})
+    assert lake.verdicts() == [("i.csv", "LOADED")]
