@@ -118,8 +118,8 @@ class FileLoader:
             dataset = _dataset(arrival)
             rows = open_rows(arrival.path, dataset)
             header = judge(dataset, rows)
-            loaded = self._write_rows(arrival, dataset, rows, header)
-            refused = self._write_dead_letters(arrival, rows, header)
+            loaded, bad = self._write_rows(arrival, dataset, rows, header)
+            refused = self._write_dead_letters(arrival, rows, header) if bad != 0 else 0
         except (BreakingDriftError, UnreadableFileError) as refusal:
             return self._verdict(
                 arrival, Status.REFUSED, detail=f"{type(refusal).__name__}: {refusal}"
@@ -134,57 +134,65 @@ class FileLoader:
 
     def _write_rows(
         self, arrival: Arrival, dataset: FileDataset, rows: RowSource, header: Header
-    ) -> int:
-        schema = self._catalog.load_table(dataset.table).schema().as_arrow()
+    ) -> tuple[int, int | None]:
+        """Write the good rows; return how many there are, and how many are bad.
 
-        def chunks(now: datetime) -> Iterator[pa.Table]:
+        Nobody knows how many are bad if the good ones were there already.
+        """
+        schema = self._catalog.load_table(dataset.table).schema().as_arrow()
+        bad: int | None = None
+
+        def kept(now: datetime) -> Iterator[dict[str, Any]]:
+            nonlocal bad
+            bad = 0
             same = {
                 "dataset": dataset.name,
                 "file_name": arrival.path.name,
                 "checksum": arrival.checksum,
                 "ingested_at": now,
             }
-            found = (
-                same | {"line_number": row.line, "row_json": kept}
-                for row in rows
-                if not isinstance(row, BadRow)
-                and not isinstance(kept := header.bronze(row), BadRow)
-            )
-            yield from self._in_chunks(found, schema)
+            for row in rows:
+                said = row if isinstance(row, BadRow) else header.bronze(row)
+                if isinstance(said, BadRow):
+                    bad += 1
+                else:
+                    yield same | {"line_number": row.line, "row_json": said}
 
         known = f"checksum = '{arrival.checksum}'"
-        return self._append(dataset.table, arrival, known, chunks)
+        loaded = self._append(
+            dataset.table, arrival, known, lambda now: self._in_chunks(kept(now), schema)
+        )
+        return loaded, bad
 
     def _write_dead_letters(self, arrival: Arrival, rows: RowSource, header: Header) -> int:
         schema = self._catalog.load_table(DEAD_LETTERS).schema().as_arrow()
         key = arrival.checksum.encode()
 
-        def chunks(now: datetime) -> Iterator[pa.Table]:
+        def refused(now: datetime) -> Iterator[dict[str, Any]]:
             same = {
                 "topic": f"files.{arrival.dataset}",
                 "stage": STAGE,
                 "message_key": key,
                 "ingested_at": now,
             }
-            found = (
-                same
-                | {
-                    "reason": bad.reason,
-                    "detail": bad.detail,
-                    "source": f"{arrival.path.name}:{bad.line}",
-                    "payload": bad.raw[:MAX_PAYLOAD_BYTES],
-                }
-                for row in rows
-                if isinstance(bad := row if isinstance(row, BadRow) else header.bronze(row), BadRow)
-            )
-            yield from self._in_chunks(found, schema)
+            for row in rows:
+                said = row if isinstance(row, BadRow) else header.bronze(row)
+                if isinstance(said, BadRow):
+                    yield same | {
+                        "reason": said.reason,
+                        "detail": said.detail,
+                        "source": f"{arrival.path.name}:{said.line}",
+                        "payload": said.raw[:MAX_PAYLOAD_BYTES],
+                    }
 
         # A filter in words knows no bytes.
         known = And(
             EqualTo(term=Reference("stage"), value=literal(STAGE)),
             EqualTo(term=Reference("message_key"), value=literal(key)),
         )
-        return self._append(DEAD_LETTERS, arrival, known, chunks)
+        return self._append(
+            DEAD_LETTERS, arrival, known, lambda now: self._in_chunks(refused(now), schema)
+        )
 
     def _append(
         self,

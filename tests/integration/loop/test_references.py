@@ -1,0 +1,178 @@
+"""From dropped files to the dimension of days and to a vendor's bars, by batch."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bokeh_sampledata import package_path
+from dropped_files import FileLake, csv_of, instrument
+from pyspark.sql import DataFrame, SparkSession
+from small_lake import SmallLake, trade
+
+import batch.references
+from batch.audit import AuditError
+from batch.job import Report
+from batch.references import ReferenceJob, chosen_references
+from lakehouse.catalog import load_catalog
+from lakehouse.intervals import Interval
+from lakehouse.settings import Settings
+from serving.engine import SqlEngine
+
+pytestmark = pytest.mark.integration
+
+TEN = datetime(2024, 8, 9, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+(INSTRUMENTS, BARS) = chosen_references(["instruments", "eod_bars"])
+
+
+class Dropped:
+    """The small lake with a drop folder; each file is loaded at a time of the test's choice."""
+
+    def __init__(self, small: SmallLake, settings: Settings) -> None:
+        self.small = small
+        self.now = TEN
+        self.files = FileLake(settings, clock=lambda: self.now)
+
+    def load(self, name: str, content: str | bytes, hours: float, dataset: str) -> None:
+        self.now = TEN + hours * HOUR
+        verdict = self.files.loader.load(self.files.put(name, content, dataset))
+        assert verdict is not None
+        assert verdict.status == "LOADED"
+
+    def instruments(self, name: str, hours: float, **changes: str) -> None:
+        self.load(name, csv_of(instrument(**changes)), hours, "instruments")
+
+    def run(self, hour: int, reference: Any = INSTRUMENTS) -> Report | None:
+        interval = Interval(TEN + hour * HOUR, TEN + (hour + 1) * HOUR)
+        return ReferenceJob(self.small.spark, self.small.catalog, reference).run(interval)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        engine = SqlEngine(self.small.catalog)
+        found: list[dict[str, Any]] = engine.query(query).to_pylist()
+        engine.close()
+        return found
+
+    def ticks(self) -> list[tuple[date, date | None, Decimal]]:
+        rows = self.rows("SELECT * FROM silver.instruments ORDER BY symbol, valid_from")
+        return [(row["valid_from"], row["valid_to"], row["tick_size"]) for row in rows]
+
+
+@pytest.fixture
+def lake(spark: SparkSession, spark_settings: Settings, tmp_path: Path) -> Dropped:
+    small = SmallLake(spark, load_catalog(spark_settings), spark_settings)
+    return Dropped(small, spark_settings.model_copy(update={"drop_folder": tmp_path / "drop"}))
+
+
+def test_reference_data_is_a_dimension_of_days(lake: Dropped) -> None:
+    lake.small.produce(trade(1))  # on the 8th
+    lake.small.produce(trade(2, event_time=TEN))
+    lake.small.batch(lake.small.land())
+    day = "SELECT business_date, close, tick_size, kind FROM serving.market_daily ORDER BY 1"
+    assert [row["kind"] for row in lake.rows(day)] == [None, None]
+    lake.instruments("i_2024-08-09.csv", 0.5, tick_size="0.5")
+    report = lake.run(0)
+    assert report is not None
+    assert report.rows == {"silver.instruments": 1}
+    assert [(row["close"], row["tick_size"], row["kind"]) for row in lake.rows(day)] == [
+        (Decimal(101), None, None),
+        (Decimal(102), Decimal("0.5"), "SPOT"),
+    ]
+
+
+def test_any_order_overlap_and_repetition_end_in_the_same_table(lake: Dropped) -> None:
+    lake.instruments("i_2024-08-05.csv", 0.1, tick_size="1")
+    lake.instruments("i_2024-08-01.csv", 1.1, tick_size="2")
+    lake.instruments("j_2024-08-05.csv", 2.1, tick_size="3")
+    for hour in (2, 0, 1):
+        lake.run(hour)
+    expected = [
+        (date(2024, 8, 1), date(2024, 8, 5), Decimal(2)),
+        (date(2024, 8, 5), None, Decimal(3)),
+    ]
+    assert lake.ticks() == expected
+    before = lake.small.catalog.load_table("silver.instruments").current_snapshot()
+    for hour in (1, 0, 2, 2):
+        report = lake.run(hour)
+        assert report is not None
+        assert report.rows == {"silver.instruments": 0}
+    assert lake.ticks() == expected
+    assert lake.small.catalog.load_table("silver.instruments").current_snapshot() == before
+
+
+def test_a_run_reads_only_what_was_loaded_before_its_end(lake: Dropped) -> None:
+    lake.instruments("a_2024-08-01.csv", 0.5, tick_size="1")
+    lake.instruments("b_2024-08-01.csv", 1.5, tick_size="2")
+    lake.run(0)
+    assert [tick for *_, tick in lake.ticks()] == [1]
+    lake.run(1)
+    assert [tick for *_, tick in lake.ticks()] == [2]
+    lake.run(0)
+    assert [tick for *_, tick in lake.ticks()] == [2], "an old interval takes nothing back"
+
+
+def test_what_was_committed_after_its_hours_run_is_taken_by_the_next(lake: Dropped) -> None:
+    lake.instruments("a_2024-08-01.csv", 0.1)
+    lake.run(0)
+    lake.instruments("b_2024-08-02.csv", 0.9, tick_size="7")  # it took long to load
+    assert lake.run(1) is not None
+    assert [tick for *_, tick in lake.ticks()] == [Decimal("0.01"), 7]
+
+
+def test_without_files_nothing_is_run_nor_recorded(lake: Dropped) -> None:
+    assert lake.run(0) is None
+    lake.instruments("a.csv", 0.5)
+    assert lake.run(0) is not None
+    assert lake.run(3) is None
+    runs = lake.rows("SELECT status FROM ops.runs WHERE kind = 'reference' ORDER BY recorded_at")
+    assert [run["status"] for run in runs] == ["STARTED", "PUBLISHED"]
+
+
+def test_a_failed_audit_publishes_nothing_and_says_why(
+    lake: Dropped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.instruments("a.csv", 0.5)
+
+    def doubled(transform: Callable[[DataFrame], DataFrame]) -> Callable[[DataFrame], DataFrame]:
+        return lambda rows: transform(rows).union(transform(rows))
+
+    broken = batch.references.Reference(
+        INSTRUMENTS.name,
+        INSTRUMENTS.source,
+        INSTRUMENTS.table,
+        doubled(INSTRUMENTS.transform),
+        INSTRUMENTS.touched,
+    )
+    with pytest.raises(AuditError, match="rows repeat the key"):
+        lake.run(0, broken)
+    assert lake.ticks() == []
+    assert set(lake.small.catalog.load_table("silver.instruments").refs()) <= {"main"}
+    (failed,) = lake.rows("SELECT detail FROM ops.runs WHERE status = 'FAILED'")
+    assert "rows repeat the key" in failed["detail"]
+    assert lake.run(0) is not None
+    assert len(lake.ticks()) == 1
+
+
+def test_real_bars_are_published_and_corrected_by_a_later_file(lake: Dropped) -> None:
+    packed = Path(package_path("stocks.csv.gz")).read_bytes()
+    lake.load("stocks.csv.gz", packed, 0.5, "eod_bars")
+    first = lake.run(0, BARS)
+    assert first is not None
+    assert first.rows == {"gold.eod_bars": 12_154}
+    correction = "Ticker,Date,Close\nAAPL,2000-03-01,130.32\nAAPL,2013-03-04,420.05\n"
+    lake.load("fix.csv", correction, 1.5, "eod_bars")
+    second = lake.run(1, BARS)
+    assert second is not None
+    assert second.rows == {"gold.eod_bars": 2}
+    bars = lake.rows(
+        "SELECT * FROM gold.eod_bars WHERE symbol = 'AAPL' ORDER BY business_date LIMIT 2"
+    )
+    assert [(bar["close"], bar["open"], bar["file_name"]) for bar in bars] == [
+        (Decimal("130.32"), None, "fix.csv"),
+        (Decimal("122"), Decimal("127"), "stocks.csv.gz"),
+    ]
+    assert {bar["venue"] for bar in bars} == {"consolidated"}
+    (total,) = lake.rows("SELECT count(*) AS n, count(DISTINCT symbol) AS s FROM gold.eod_bars")
+    assert total == {"n": 12_155, "s": 5}
