@@ -8,18 +8,25 @@ from threading import Event
 from typing import Annotated
 
 import typer
+from pyiceberg.catalog import Catalog
 from rich.console import Console
 from rich.table import Table
 
 from ingestion.files.drop_folder import DropFolder
 from ingestion.files.loader import FileLoader, utc_now
-from ingestion.files.loads import FileLoad, FileLog, Status
+from ingestion.files.loads import FILE_LOADS, FileLoad, FileLog, Status
 from ingestion.files.watcher import Watcher
 from lakehouse.catalog import load_catalog
+from lakehouse.errors import LakehouseError
 from lakehouse.heartbeat import Heartbeat
 from lakehouse.settings import Settings, get_settings
 from lakehouse.telemetry import configure_logging
 from schemas import file_datasets
+
+
+class NoTablesError(LakehouseError):
+    """There is nowhere to load files to."""
+
 
 # As its heartbeat is known.
 PROCESS = "files"
@@ -57,12 +64,10 @@ def watch(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    folder, loader = _loader(settings)
+    folder, beat = _folder(settings), Heartbeat(settings, PROCESS).beat
+    loader = FileLoader(_catalog(settings), folder, beat=beat)
     Watcher(folder, loader, settle_seconds=settle_seconds).run(
-        once=once,
-        stop=stop,
-        beat=Heartbeat(settings, PROCESS).beat,
-        tell=_tell,
+        once=once, stop=stop, beat=beat, tell=_tell
     )
 
 
@@ -89,7 +94,8 @@ def drop(
     """
     settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
-    folder, loader = _loader(settings)
+    folder = _folder(settings)
+    loader = FileLoader(_catalog(settings), folder)
     named = {file: dataset or folder.dataset_of(file) for file in files}
     for file, name in named.items():
         if name not in folder.datasets:
@@ -118,7 +124,7 @@ def list_(
     Example: lakehouse files list --last 5
     """
     settings = get_settings("ingest")
-    loads = FileLog(load_catalog(settings), utc_now).newest(count)
+    loads = FileLog(_catalog(settings), utc_now).newest(count)
     waiting = [str(path) for path in _folder(settings).waiting()]
     if as_json:
         typer.echo(json.dumps({"loads": loads, "waiting": waiting}, default=str))
@@ -144,9 +150,14 @@ def _folder(settings: Settings) -> DropFolder:
     return DropFolder(settings.drops, file_datasets())
 
 
-def _loader(settings: Settings) -> tuple[DropFolder, FileLoader]:
-    folder = _folder(settings)
-    return folder, FileLoader(load_catalog(settings), folder)
+def _catalog(settings: Settings) -> Catalog:
+    catalog = load_catalog(settings)
+    if not catalog.table_exists(FILE_LOADS):
+        raise NoTablesError(
+            f"{settings.home} has no {FILE_LOADS}: make the tables with `lakehouse up`, or with "
+            "`lakehouse schemas apply`"
+        )
+    return catalog
 
 
 def _tell(verdict: FileLoad) -> None:

@@ -13,7 +13,7 @@ looks with some time in between.
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
 from hashlib import file_digest
@@ -79,17 +79,16 @@ class DropFolder:
         for dataset in self.datasets:
             (self.root / dataset).mkdir(parents=True, exist_ok=True)
 
-    def waiting(self) -> list[Path]:
+    def waiting(self) -> dict[Path, State]:
         """Return the files that are there to be loaded, whole or not, oldest first."""
         folders = [self.root, *(self.root / dataset for dataset in self.datasets)]
-        files = [
-            path
-            for folder in folders
-            if folder.is_dir()
-            for path in folder.iterdir()
-            if path.is_file() and not _is_unfinished(path)
-        ]
-        return sorted(files, key=lambda path: (State.of(path).modified_ns, path.name))
+        found: dict[Path, State] = {}
+        for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+            # Somebody else may take it at any moment.
+            with suppress(FileNotFoundError):
+                if path.is_file() and not _is_unfinished(path):
+                    found[path] = State.of(path)
+        return dict(sorted(found.items(), key=lambda one: (one[1].modified_ns, one[0].name)))
 
     def settled(self, *, now: float, settle_seconds: float) -> list[Path]:
         """Look at the files; return those that have been the same for some time.
@@ -99,8 +98,7 @@ class DropFolder:
             settle_seconds: How long a file must have been the same, from an earlier look on.
         """
         looks: dict[Path, tuple[State, float]] = {}
-        for path in self.waiting():
-            state = State.of(path)
+        for path, state in self.waiting().items():
             before = self._looks.get(path)
             looks[path] = before if before is not None and before[0] == state else (state, now)
         self._looks = looks

@@ -61,6 +61,7 @@ class FileLoader:
         folder: Where files lie, and where they go.
         clock: Tells the time, UTC.
         chunk_rows: Rows that are in memory at a time.
+        beat: Called as work goes on.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class FileLoader:
         *,
         clock: Callable[[], datetime] = utc_now,
         chunk_rows: int = CHUNK_ROWS,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalog = catalog
         self._folder = folder
         self._clock = clock
         self._chunk_rows = chunk_rows
+        self._beat = beat
         self._log = FileLog(catalog, clock)
 
     def load(self, path: Path) -> FileLoad | None:
@@ -220,6 +223,7 @@ class FileLoader:
         for row in rows:
             chunk.append(row)
             if len(chunk) == self._chunk_rows:
+                self._beat()
                 yield pa.Table.from_pylist(chunk, schema=schema)
                 chunk = []
         if chunk:

@@ -65,7 +65,6 @@ class Watcher:
             LakehouseError: The catalog or the store stayed away for too long.
         """
         self._folder.make()
-        # Its own timeouts count for less than ours: with none, a stop would wait for them.
         step_ms = round(min(LOOK_SECONDS, max(self._settle_seconds, 0.05)) * 1000)
         changes = watch(
             self._folder.root,
@@ -81,18 +80,20 @@ class Watcher:
                 self.look(tell)
                 if once and self._is_done():
                     return
-                next(changes, None)
+                if next(changes, None) is None:
+                    return  # it heard of the stop before we did
         finally:
             changes.close()
 
     def look(self, tell: Callable[[FileLoad], None] = lambda _: None) -> None:
         """Look once, and load what has settled."""
         settled = self._folder.settled(now=self._clock(), settle_seconds=self._settle_seconds)
+        waiting = self._folder.waiting()
         for path in settled:
-            if not self._is_left(path):
-                self._take(path, tell)
+            if path in waiting and self._left.get(path) != waiting[path]:
+                self._take(path, waiting[path], tell)
 
-    def _take(self, path: Path, tell: Callable[[FileLoad], None]) -> None:
+    def _take(self, path: Path, state: State, tell: Callable[[FileLoad], None]) -> None:
         try:
             verdict = self._loader.load(path)
         except FileChangedError as error:
@@ -100,13 +101,11 @@ class Watcher:
             return
         except PermissionError as error:
             log.warning("left alone until it changes", file=path.name, error=str(error))
-            self._left[path] = State.of(path)
+            self._left[path] = state
             return
         if verdict is not None:
             tell(verdict)
 
     def _is_done(self) -> bool:
-        return all(self._is_left(path) for path in self._folder.waiting())
-
-    def _is_left(self, path: Path) -> bool:
-        return path in self._left and path.exists() and self._left[path] == State.of(path)
+        waiting = self._folder.waiting()
+        return all(self._left.get(path) == state for path, state in waiting.items())

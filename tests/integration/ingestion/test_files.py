@@ -145,7 +145,7 @@ def test_killed_at_random_moments_every_line_is_somewhere_once(
     assert Counter(lake.verdicts()) == Counter(
         {(f"{number}.csv", "LOADED"): 1 for number in range(12)}
     )
-    assert lake.folder.waiting() == []
+    assert not lake.folder.waiting()
 
 
 def test_a_half_written_file_waits_until_it_is_whole(

@@ -55,7 +55,7 @@ def test_the_unfinished_and_the_done_are_left_alone(folder: DropFolder) -> None:
     put(folder, "instruments/deeper/d.csv")
     (folder.root / "loaded").mkdir()
     put(folder, "loaded/e.csv")
-    assert folder.waiting() == []
+    assert not folder.waiting()
 
 
 def test_the_oldest_comes_first(folder: DropFolder) -> None:
@@ -96,5 +96,5 @@ def test_what_is_refused_has_the_reason_beside_it(folder: DropFolder) -> None:
     assert refused.name.endswith("_a.csv")
     assert reason.name == refused.name + ".reason.txt"
     assert reason.read_text() == "not like this\n"
-    assert folder.waiting() == []
+    assert not folder.waiting()
     assert not arrival.is_unchanged()

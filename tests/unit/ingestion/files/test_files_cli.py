@@ -84,4 +84,13 @@ def test_a_watch_that_is_to_end_ends_when_nothing_waits(lake: FileLake) -> None:
     result = run("watch", "--once", "--settle-seconds", "0")
     assert result.exit_code == 0, result.output
     assert "i.csv: LOADED, 1 rows" in result.output
-    assert lake.folder.waiting() == []
+    assert not lake.folder.waiting()
+
+
+def test_without_tables_it_is_said_how_to_make_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "get_settings", lambda _role: settings)
+    result = run("list")
+    assert isinstance(result.exception, cli.NoTablesError)
+    assert "lakehouse schemas apply" in str(result.exception)
