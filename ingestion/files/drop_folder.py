@@ -61,6 +61,11 @@ class Arrival:
     checksum: str
     state: State
 
+    @property
+    def name(self) -> str:
+        """The file's name as text, also where its bytes are none."""
+        return os.fsencode(self.path.name).decode(errors="replace")
+
     def is_unchanged(self) -> bool:
         """Tell whether the file is still what the checksum was taken of."""
         return self.path.exists() and State.of(self.path) == self.state
@@ -149,7 +154,7 @@ class DropFolder:
 
     def refuse(self, arrival: Arrival, reason: str) -> None:
         """Move a file to what was refused, with the reason beside it."""
-        target = self._kept(REFUSED, arrival, arrival.path.name)
+        target = self._kept(REFUSED, arrival, arrival.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target.with_name(target.name + REASON), f"{reason}\n")
         self._move(arrival, REFUSED)
@@ -163,7 +168,7 @@ class DropFolder:
             yield
 
     def _move(self, arrival: Arrival, to: str) -> None:
-        target = self._kept(to, arrival, arrival.path.name)
+        target = self._kept(to, arrival, arrival.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         arrival.path.replace(target)
 

@@ -87,6 +87,8 @@ def _row(value: object, line: int, text: str) -> Row | BadRow:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return BadRow(line, "malformed_encoding", "the row is not UTF-8", raw)
+    except RecursionError as error:
+        return BadRow(line, "malformed_json", str(error), raw)
     return Row(line, value, raw)
 
 

@@ -53,7 +53,10 @@ class Header:
         for name in self.added:
             if name in row.fields:
                 fields[name] = row.fields[name]
-        return json.dumps(fields, ensure_ascii=False)
+        try:
+            return json.dumps(fields, ensure_ascii=False)
+        except RecursionError as error:
+            return BadRow(row.line, "malformed_json", str(error), row.raw)
 
 
 def judge_header(dataset: FileDataset, names: Iterable[str]) -> Header:

@@ -95,7 +95,7 @@ class FileLoader:
                 return None
             arrival = self._folder.arrival(path)
             name = self._log.loaded_as(arrival.checksum)
-            if name == path.name and not self._folder.keeps(arrival, name):
+            if name == arrival.name and not self._folder.keeps(arrival, name):
                 self._folder.keep(arrival)
                 return None
             if name is not None:
@@ -109,7 +109,7 @@ class FileLoader:
                 self._folder.keep(arrival)
         log.info(
             "file",
-            file=path.name,
+            file=arrival.name,
             status=verdict.status.value,
             rows=verdict.rows_loaded,
             refused=verdict.rows_refused,
@@ -150,7 +150,7 @@ class FileLoader:
             bad = 0
             same = {
                 "dataset": dataset.name,
-                "file_name": arrival.path.name,
+                "file_name": arrival.name,
                 "checksum": arrival.checksum,
                 "ingested_at": now,
             }
@@ -184,7 +184,7 @@ class FileLoader:
                     yield same | {
                         "reason": said.reason,
                         "detail": said.detail,
-                        "source": f"{arrival.path.name}:{said.line}",
+                        "source": f"{arrival.name}:{said.line}",
                         "payload": said.raw[:MAX_PAYLOAD_BYTES],
                     }
 
@@ -232,7 +232,7 @@ class FileLoader:
     def _verdict(self, arrival: Arrival, status: Status, **found: Any) -> FileLoad:
         return FileLoad(
             arrival.dataset,
-            arrival.path.name,
+            arrival.name,
             arrival.checksum,
             arrival.state.size,
             status,

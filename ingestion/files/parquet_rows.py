@@ -44,7 +44,8 @@ class ParquetRows:
                         number += 1
                         fields = dict(zip(batch.schema.names, values, strict=True))
                         yield Row(number, fields, json.dumps(fields, ensure_ascii=False).encode())
-        except (pa.ArrowException, OSError) as error:
+        # The latter two: a time that Python has no value for.
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise UnreadableFileError("damaged_file", f"after row {number}: {error}") from error
 
 

@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from bokeh_sampledata import package_path
 from dropped_files import FileLake, csv_of, instrument
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
@@ -206,6 +209,40 @@ def test_real_daily_bars_load_as_their_vendor_ships_them(lake: FileLake) -> None
         said = json.loads(kept[number])
         assert ",".join(said.values()) == lines[number - 1]
     assert list(json.loads(kept[2]))[:3] == ["symbol", "business_date", "open"]
+
+
+HOSTILE = {
+    "nested.json": b'{"venue": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "deeper.jsonl": b'{"more": ' + b'{"a":' * 985 + b"1" + b"}" * 985 + b"}",
+    "long.csv": b'venue,symbol\n"' + b"x" * 300_000,
+    "zeros.csv": b"\0" * 3_000,
+    "digits.json": b'[{"tick_size": ' + b"9" * 10_000 + b"}]",
+    "name-\udcff.csv": b"venue\n",
+    "'; drop table.csv": b"venue\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_stops_the_folder(lake: FileLake, name: str) -> None:
+    verdict = lake.loader.load(lake.put(name, HOSTILE[name]))
+    assert verdict is not None
+    assert verdict.status is Status.REFUSED
+    assert [status for _, status in lake.verdicts()] == ["REFUSED"]
+    assert not lake.folder.waiting()
+
+
+@given(
+    st.sampled_from([".csv", ".json", ".jsonl", ".csv.gz"]),
+    st.binary(max_size=60) | st.text('venue,symbol[]{}:"\n1', max_size=60).map(str.encode),
+)
+@hypothesis_settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_bytes_stop_the_folder(lake: FileLake, suffix: str, junk: bytes) -> None:
+    verdict = lake.loader.load(lake.put(f"i{suffix}", junk))
+    assert verdict is not None
+    assert verdict.status is Status.REFUSED
+    assert not lake.folder.waiting()
 
 
 def test_a_file_that_is_written_to_while_it_is_read_waits(
