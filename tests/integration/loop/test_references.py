@@ -10,7 +10,7 @@ import pytest
 from bokeh_sampledata import package_path
 from dropped_files import FileLake, csv_of, instrument
 from pyspark.sql import DataFrame, SparkSession
-from small_lake import SmallLake, trade
+from small_lake import EPOCH, SmallLake, trade
 
 import batch.references
 from batch.audit import AuditError
@@ -68,7 +68,7 @@ def lake(spark: SparkSession, spark_settings: Settings, tmp_path: Path) -> Dropp
 
 def test_reference_data_is_a_dimension_of_days(lake: Dropped) -> None:
     lake.small.produce(trade(1))  # on the 8th
-    lake.small.produce(trade(2, event_time=TEN))
+    lake.small.produce(trade(2, event_time=EPOCH))
     lake.small.batch(lake.small.land())
     day = "SELECT business_date, close, tick_size, kind FROM serving.market_daily ORDER BY 1"
     assert [row["kind"] for row in lake.rows(day)] == [None, None]
