@@ -141,7 +141,7 @@ class BatchJob:
                 unpublished=lambda: runs.unpublished(KIND, run.dataset, Interval(BEFORE_ALL, end)),
                 branches=dict(zip(tables, made, strict=True)),
                 judge=self._judge,
-                inspect=partial(self._inspect, run),
+                inspect=partial(inspect, self.spark, self.catalog, run),
             )
             written = self.dataset.write(work) if hours else Written()
             if written.refused or not hours:  # nothing to recompute, perhaps something to refuse
@@ -152,19 +152,6 @@ class BatchJob:
                 for branch in made:
                     branch.publish(self.spark)
         return Report(run.run_id, run.dataset, run.interval, hours, snapshot_id, written.rows)
-
-    def _inspect(self, run: Run, table: str, rows: DataFrame) -> None:
-        """Ask the contract's rules of what was written; keep what they find.
-
-        Raises:
-            QualityError: A rule forbids to publish it.
-        """
-        findings = check(self.spark, table, rows, run.interval)
-        if findings:
-            found = [finding.row(run.run_id, run.interval) for finding in findings]
-            append_rows(self.catalog, QUALITY_CHECKS, found)
-        if any(finding.forbids for finding in findings):
-            raise QualityError(findings)
 
     def _judge(self, records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""
@@ -177,3 +164,17 @@ class BatchJob:
                 max_payload_bytes=self.settings.max_payload_bytes,
             )
         )
+
+
+def inspect(spark: SparkSession, catalog: Catalog, run: Run, table: str, rows: DataFrame) -> None:
+    """Ask the contract's rules of what a run has written; keep what they find.
+
+    Raises:
+        QualityError: A rule forbids to publish it.
+    """
+    findings = check(spark, table, rows, run.interval)
+    if findings:
+        found = [finding.row(run.run_id, run.interval) for finding in findings]
+        append_rows(catalog, QUALITY_CHECKS, found)
+    if any(finding.forbids for finding in findings):
+        raise QualityError(findings)

@@ -9,7 +9,7 @@ one has published.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 
 import structlog
@@ -17,8 +17,9 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from batch.dataset import Work
 from batch.inputs import ingested_in, pinned_bronze
-from batch.job import CONFLICT_BUDGET_SECONDS, Report
+from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
 from batch.publication import PublishConflictError, branches
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_keyed
@@ -97,6 +98,7 @@ class ReferenceJob:
 
         Raises:
             batch.audit.AuditError: The result is not sound; nothing was published.
+            batch.quality.QualityError: It breaks a rule; nothing was published.
         """
         runs = RunLog(self.catalog)
         run = Run(KIND, self.reference.name, interval, ())
@@ -134,8 +136,19 @@ class ReferenceJob:
             bronze = self._rows(snapshot.snapshot_id, end)
             news = self._news(run.interval, snapshot.snapshot_id, seen, end)
             where = self.reference.touched(news)
+            work = Work(
+                spark=self.spark,
+                interval=run.interval,
+                bronze=bronze,
+                as_of={},
+                newest_end=end,
+                unpublished=list,
+                branches={table: branch},
+                judge=lambda rows: rows,  # they were, by their contract, before they were loaded
+                inspect=partial(inspect, self.spark, self.catalog, run),
+            )
             changed = write_keyed(
-                self.spark,
+                work,
                 self.reference.transform(bronze).where(where),
                 branch,
                 where=where,
