@@ -1,4 +1,4 @@
-"""``lakehouse batch``, ``reconcile`` and ``backfill``: the hourly steps, and past hours."""
+"""``lakehouse batch``, ``reconcile``, ``backfill`` and ``maintain``."""
 
 import json
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from batch.maintenance.cli import app as maintenance_app
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
@@ -14,6 +15,7 @@ from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
 app = typer.Typer()
+app.registered_commands += maintenance_app.registered_commands
 
 Start = Annotated[str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")]
 End = Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")]

@@ -14,6 +14,7 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from batch.comparison import Comparison, compare, newest_versions
+from batch.conflicts import CommitConflictError, conflicts
 from batch.dataset import Dataset, bronze_table
 from batch.pairs import Pair
 from batch.runs import Run, RunLog
@@ -24,11 +25,14 @@ from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
+from lakehouse.resilience import retrying
 from schemas import contract
 
 RECONCILIATIONS = "ops.reconciliations"
 # Names the state of a batch table that the last reconciliation compared.
 TAG = "reconciled"
+# Maintenance compacts the speed tables meanwhile: a few files, which takes seconds.
+COMPACTION_BUDGET_SECONDS = 300.0
 
 _log = structlog.get_logger(__name__)
 
@@ -132,15 +136,21 @@ class Reconciliation:
         doomed = doomed.localCheckpoint()
         pruned: int = doomed.count()
         if pruned:
-            doomed.createOrReplaceTempView("doomed")
-            match = " AND ".join(f"doomed.{name} = held.{name}" for name in pair.key)
-            if pair.windowed:
-                match += f" AND doomed.minute = date_trunc('minute', held.{pair.time})"
+            self._delete_versions(pair, doomed)
+        return pruned
+
+    @retrying(on=CommitConflictError, budget_seconds=COMPACTION_BUDGET_SECONDS)
+    def _delete_versions(self, pair: Pair, doomed: DataFrame) -> None:
+        """Delete row versions of a speed table; again, if maintenance has moved them meanwhile."""
+        doomed.createOrReplaceTempView("doomed")
+        match = " AND ".join(f"doomed.{name} = held.{name}" for name in pair.key)
+        if pair.windowed:
+            match += f" AND doomed.minute = date_trunc('minute', held.{pair.time})"
+        with conflicts(f"prune {pair.speed}"):
             self.spark.sql(
                 f"MERGE INTO {CATALOG_NAME}.{pair.speed} AS held USING doomed ON {match}"
                 " AND doomed.last_offset = held.last_offset WHEN MATCHED THEN DELETE"
             )
-        return pruned
 
 
 def _row(run: Run, record: Record, covered: Mapping[int, int]) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -40,6 +41,23 @@ class Run:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     cause: str | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the log says of one run.
+
+    Attributes:
+        run_id: Its id.
+        recorded_at: When its newest row was written.
+        has_ended: It published or failed.
+        snapshots: By table, the snapshot that it reads.
+    """
+
+    run_id: str
+    recorded_at: datetime
+    has_ended: bool
+    snapshots: Mapping[str, int]
 
 
 class RunLog:
@@ -135,6 +153,15 @@ class RunLog:
         rows: list[dict[str, Any]] = scan.to_arrow().to_pylist()
         return rows
 
+    def states(self) -> dict[str, RunState]:
+        """Return what the log says of every run, by id."""
+        columns = ("run_id", "status", "snapshots", "recorded_at")
+        rows = self._catalog.load_table(RUNS).scan(selected_fields=columns).to_arrow().to_pylist()
+        by_run: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            by_run[row["run_id"]].append(row)
+        return {run_id: _state(run_id, found) for run_id, found in by_run.items()}
+
     def unpublished(self, kind: str, dataset: str, interval: Interval) -> list[Interval]:
         """Return the parts of an interval that no published run covers, in order."""
         rows = (
@@ -160,3 +187,16 @@ class RunLog:
 
 def _of(kind: str, dataset: str) -> str:
     return f"kind = '{kind}' and dataset = '{dataset}'"
+
+
+def _state(run_id: str, rows: Sequence[Mapping[str, Any]]) -> RunState:
+    snapshots: dict[str, int] = {}
+    for row in rows:
+        read = json.loads(row["snapshots"] or "{}")
+        snapshots |= {table: number for table, number in read.items() if number is not None}
+    return RunState(
+        run_id=run_id,
+        recorded_at=max(row["recorded_at"] for row in rows),
+        has_ended=any(row["status"] != Status.STARTED for row in rows),
+        snapshots=snapshots,
+    )

@@ -103,7 +103,7 @@ def read_progress(
         if (progress := _from_summary(snapshot, of)) is not None:
             return progress
         last = snapshot
-    if last is not None and not _is_first(last):
+    if last is not None and not is_first(last):
         raise ProgressLostError(
             f"{'.'.join(table.name())} has lost the snapshot that carries its progress: its "
             f"history ends at {last.snapshot_id}. Make its snapshot expiry keep the newest "
@@ -112,7 +112,8 @@ def read_progress(
     return None
 
 
-def _is_first(snapshot: Snapshot) -> bool:
+def is_first(snapshot: Snapshot) -> bool:
+    """Tell whether a snapshot is the first that its table ever had."""
     # Java leaves the expired parent's id in place, PyIceberg clears it; but only a table's very
     # first snapshot has sequence number 1.
     return snapshot.parent_snapshot_id is None and (snapshot.sequence_number or 0) <= 1

@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from lakehouse.errors import LakehouseError
+from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
 from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
@@ -56,12 +57,22 @@ def sql(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, help="Read it here.")
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer as the lake was at this time, ISO 8601, UTC.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """Query any table and merged view; changes nothing.
 
     DuckDB answers, or Trino as user `serving` where a stack runs (LAKEHOUSE_TRINO).
+
+    A time gone by (--as-of) reaches back as far as snapshots are kept: a week in batch's tables,
+    minutes in the speed layer's. Of an earlier time than that the merged views are what batch had
+    published, all of it RECONCILED, and a warning says so.
 
     Decimals print with all their digits (in JSON as strings), timestamps as ISO 8601 in UTC.
     Exits with 2 when the statement is wrong or refused, with 1 when it fails.
@@ -70,7 +81,8 @@ def sql(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    rows = sql_engine(get_settings("serving")).query(_statement(query, file))
+    time = None if as_of is None else parse_time(as_of)
+    rows = sql_engine(get_settings("serving")).query(_statement(query, file), as_of=time)
     if as_json:
         write_json(rows, sys.stdout)
     elif as_csv:

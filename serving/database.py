@@ -126,6 +126,25 @@ def scan(name: str, table: Table) -> str:
     )
 
 
+def scan_of(name: str, table: Table, snapshot_id: int) -> str:
+    """Return a query over one snapshot of a table, with the columns that the table has today.
+
+    The reader gives a snapshot the columns that it was written with.
+    """
+    snapshot = table.snapshot_by_id(snapshot_id)
+    schema_id = None if snapshot is None else snapshot.schema_id
+    then = table.schema() if schema_id is None else table.schemas()[schema_id]
+    named = {field.field_id: field.name for field in then.fields}
+    columns = ", ".join(
+        f'CAST({_quoted(named.get(field.field_id))} AS {_type(field.field_type)}) AS "{field.name}"'
+        for field in table.schema().fields
+    )
+    return (
+        f"SELECT {columns} FROM iceberg_scan("
+        f"getvariable({_literal(name)}), snapshot_from_id = {snapshot_id})"
+    )
+
+
 def nothing(table: Table) -> str:
     """Return a query with the columns of a table and no rows."""
     nulls = (
@@ -141,6 +160,10 @@ def _type(iceberg_type: IcebergType) -> str:
     if isinstance(iceberg_type, MapType):
         return f"MAP({_type(iceberg_type.key_type)}, {_type(iceberg_type.value_type)})"
     return _TYPES[type(iceberg_type)]
+
+
+def _quoted(column: str | None) -> str:
+    return "NULL" if column is None else f'"{column}"'
 
 
 def _literal(text: str) -> str:

@@ -1,6 +1,7 @@
 """The embedded SQL engine: DuckDB over the Iceberg tables of the lake and the merged views."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from threading import Lock
 
 import duckdb
@@ -11,9 +12,10 @@ from pyiceberg.table import Table
 
 import schemas
 from lakehouse.errors import LakehouseError
-from serving.database import Database, nothing, scan
+from serving.database import Database, nothing, scan, scan_of
+from serving.history import snapshots_at
 from serving.statements import InvalidSqlError, Statement, read_statement
-from serving.views import view_names, view_sources, view_sql
+from serving.views import reads, view_names, view_sql
 
 _LIST_TABLES = """
     SELECT table_schema AS "schema", table_name AS "table"
@@ -36,8 +38,8 @@ class QueryError(LakehouseError):
 class SqlEngine:
     """Runs read-only SQL in DuckDB's dialect over one lake.
 
-    Every query sees the newest snapshots of the tables that it reads. One query runs at a time;
-    threads that want to run several use an engine each.
+    Every query sees the newest snapshots of the tables that it reads, unless it asks for those of
+    a time gone by. One query runs at a time; threads that want to run several use an engine each.
 
     Example:
         >>> engine = SqlEngine(load_catalog(get_settings()))  # doctest: +SKIP
@@ -50,12 +52,14 @@ class SqlEngine:
         self._database: Database | None = None
         self._lock = Lock()
 
-    def query(self, sql: str) -> pa.Table:
-        """Run one statement over the newest snapshots.
+    def query(self, sql: str, *, as_of: datetime | None = None) -> pa.Table:
+        """Run one statement over the newest snapshots, or over those of a time gone by.
 
         Args:
             sql: SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN in DuckDB's dialect. Names are
                 ``gold.bars_1m``, ``serving.bars_1m`` or the same after ``lake.``.
+            as_of: The time, UTC; where the speed layer's history does not reach back to it, merged
+                views are the batch layer as it was published then.
 
         Returns:
             The rows: decimals as decimal128, ``timestamptz`` as microseconds in UTC.
@@ -64,11 +68,12 @@ class SqlEngine:
             InvalidSqlError: Not one valid statement, or it names a column that does not exist.
             NotReadOnlyError: It would write, or read something outside the lake.
             UnknownTableError: It names a table or view that the lake does not have.
+            HistoryError: The time is yet to come, or a table's history begins later.
             QueryError: It failed while it ran.
         """
         statement = read_statement(sql)
         with self._lock:
-            database = self._prepare(self._named_in(statement))
+            database = self._prepare(self._named_in(statement), as_of)
             try:
                 return database.run(_LIST_TABLES if statement.lists_tables else statement.sql)
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as e:
@@ -96,13 +101,14 @@ class SqlEngine:
         if not statement.lists_tables:
             return statement.tables
         known = frozenset(self.relations())
-        return frozenset(name for name in known if _reads(name) <= known)
+        return frozenset(name for name in known if reads(name) <= known)
 
-    def _prepare(self, names: Iterable[str]) -> Database:
-        """Return a database in which the named tables and views are defined and up to date."""
-        wanted: frozenset[str] = frozenset().union(*(_reads(name) for name in names))
+    def _prepare(self, names: frozenset[str], as_of: datetime | None) -> Database:
+        """Return a database in which the named tables and views are defined as they are wanted."""
+        wanted: frozenset[str] = frozenset().union(*(reads(name) for name in names))
         views = wanted & set(view_names())
         tables = self._load(wanted - views)
+        past = {} if as_of is None else snapshots_at(tables, as_of, named=names)
         database = self._open(self._folders(tables.values()))
         for name, table in tables.items():
             database.point(name, table.metadata_location)
@@ -110,10 +116,15 @@ class SqlEngine:
                 # The merged views are defined over empty tables: that takes no time.
                 database.define(name, nothing(table))
         # A view that reads more views than another cannot be read by it.
-        for view in sorted(views, key=lambda name: len(_reads(name) & views)):
+        for view in sorted(views, key=lambda name: len(reads(name) & views)):
             database.define(view, view_sql(view, "duckdb"))
         for name, table in tables.items():
-            database.define(name, scan(name, table))
+            if name not in past:
+                database.define(name, scan(name, table))
+            elif (snapshot_id := past[name]) is None:
+                database.define(name, nothing(table))
+            else:
+                database.define(name, scan_of(name, table, snapshot_id))
         return database
 
     def _load(self, names: Iterable[str]) -> dict[str, Table]:
@@ -152,10 +163,3 @@ class SqlEngine:
             self._database.close()
         self._database = Database(folders)
         return self._database
-
-
-def _reads(name: str) -> frozenset[str]:
-    """Return a table or view and everything that it reads, directly or through views."""
-    if name not in view_names():
-        return frozenset({name})
-    return frozenset({name}).union(*(_reads(source) for source in view_sources(name)))

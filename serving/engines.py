@@ -1,5 +1,6 @@
 """The engine that answers SQL: DuckDB in this process, or Trino where a stack runs."""
 
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -11,8 +12,8 @@ from lakehouse.settings import Settings
 class Engine(Protocol):
     """Answers SQL over the lake and the merged views; the dialect is each engine's own."""
 
-    def query(self, sql: str) -> pa.Table:
-        """Run one statement and return its rows.
+    def query(self, sql: str, *, as_of: datetime | None = None) -> pa.Table:
+        """Run one statement and return its rows, those of a time gone by if one is given.
 
         Raises:
             LakehouseError: It is wrong, refused or fails; see the engine.

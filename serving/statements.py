@@ -99,14 +99,14 @@ def _tables(query: exp.Expr) -> frozenset[str]:
                     f"{table.sql(dialect='duckdb')} is refused: only tables and views of the lake "
                     "can be read"
                 )
-        elif table.db or not _is_named_here(table):
+        elif table.db or not is_named_here(table):
             catalog = "" if table.catalog in ("", CATALOG_NAME) else f"{table.catalog}."
             schema = f"{table.db}." if table.db else ""
             found.add(f"{catalog}{schema}{table.name}".lower())
     return frozenset(found)
 
 
-def _is_named_here(table: exp.Table) -> bool:
+def is_named_here(table: exp.Table) -> bool:
     """Tell whether a name without a schema is that of a common table expression around it."""
     scope: exp.Expr | None = table
     while scope is not None:

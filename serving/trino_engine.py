@@ -2,21 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import requests
+from pyiceberg.exceptions import NoSuchTableError
 from trino import exceptions
 from trino.auth import BasicAuthentication
 from trino.dbapi import Connection, Cursor
 
-from lakehouse.catalog import CATALOG_NAME
+from lakehouse.catalog import CATALOG_NAME, load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from serving.engine import QueryError, UnknownTableError
+from serving.history import snapshots_at
 from serving.statements import InvalidSqlError
+from serving.time_travel import as_of as as_of_snapshots
+from serving.time_travel import tables_behind, tables_named
 from serving.trino_types import arrow_column, arrow_type
 
 SOURCE = "lakehouse"
@@ -80,6 +85,7 @@ class TrinoEngine:
                 "LAKEHOUSE_TRINO_USERNAME and LAKEHOUSE_TRINO_PASSWORD must be set with "
                 "LAKEHOUSE_TRINO"
             )
+        self._settings = settings
         self._address = str(settings.trino)
         self._user = settings.trino_username
         self._session = requests.Session()
@@ -98,7 +104,7 @@ class TrinoEngine:
             timezone="UTC",
         )
 
-    def query(self, sql: str) -> pa.Table:
+    def query(self, sql: str, *, as_of: datetime | None = None) -> pa.Table:
         """Run one statement; Ctrl-C cancels it on the server too.
 
         A statement whose connection is lost is sent again, so it should do no harm twice.
@@ -106,6 +112,9 @@ class TrinoEngine:
         Args:
             sql: A statement in Trino's dialect. Names are ``gold.bars_1m``, ``serving.bars_1m`` or
                 the same after ``lake.``.
+            as_of: The time, UTC, whose snapshots are read; then it must be a query. Where the speed
+                layer's history does not reach back to it, merged views are the batch layer as it
+                was published then.
 
         Returns:
             The rows: decimals as decimal128, instants as microseconds in UTC.
@@ -115,11 +124,14 @@ class TrinoEngine:
             UnknownTableError: It names a table or view that the lake does not have.
             AccessDeniedError: The password is wrong, or the user may not do that.
             UnreachableError: Trino did not answer in time.
+            HistoryError: The time is yet to come, or a table's history begins later.
             QueryError: It failed while it ran.
         """
         statement = sql.strip().removesuffix(";")
         if not statement:
             raise InvalidSqlError("there is no statement; give a query such as SELECT 1")
+        if as_of is not None:
+            statement = self._written_out(statement, as_of)
         ask = retrying(on=UnreachableError, budget_seconds=RETRY_SECONDS)(self._ask)
         return ask(statement)
 
@@ -131,6 +143,18 @@ class TrinoEngine:
     def close(self) -> None:
         """Close the connections; a later query opens new ones."""
         self._session.close()
+
+    def _written_out(self, sql: str, time: datetime) -> str:
+        """Return a query over the snapshots that were current at a time."""
+        # The catalog knows them, and how far back each table's history reaches.
+        catalog = load_catalog(self._settings)
+        tables = {}
+        for name in sorted(tables_behind(sql)):
+            try:
+                tables[name] = catalog.load_table(name)
+            except NoSuchTableError as error:
+                raise UnknownTableError(f"there is no table {name}") from error
+        return as_of_snapshots(sql, snapshots_at(tables, time, named=tables_named(sql)))
 
     def _ask(self, sql: str) -> pa.Table:
         cursor = self._connection.cursor()

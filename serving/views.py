@@ -69,6 +69,14 @@ def view_sources(view: str) -> frozenset[str]:
 
 
 @cache
+def reads(name: str) -> frozenset[str]:
+    """Return a table or view and everything that it reads, directly or through views."""
+    if name not in view_names():
+        return frozenset({name})
+    return frozenset({name}).union(*(reads(source) for source in view_sources(name)))
+
+
+@cache
 def view_description(view: str) -> str:
     """Return the first sentence of what a view's text says of itself.
 

@@ -1,0 +1,46 @@
+"""Commits that lost a race: what Iceberg says of them in Java, as one error to try again on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
+from lakehouse.errors import LakehouseError
+
+# Two commits, each of which takes files away that the other needs; a snapshot that was tagged
+# while it was about to expire; a file that whoever expired a snapshot has deleted meanwhile.
+_MARKS = (
+    "org.apache.iceberg.exceptions.CommitFailedException",
+    "org.apache.iceberg.exceptions.ValidationException",
+    "org.apache.iceberg.exceptions.NotFoundException",
+    "Missing required files to delete",
+    "Cannot commit rewrite",
+    "Still referenced by refs",
+)
+
+
+class CommitConflictError(LakehouseError):
+    """Another writer committed in between; what was to be done is worth another try."""
+
+
+@contextmanager
+def conflicts(what: str) -> Iterator[None]:
+    """Raise what Spark and Iceberg say about a lost race as `CommitConflictError`.
+
+    Args:
+        what: What is being done to which table, for the error.
+
+    Raises:
+        CommitConflictError: Another writer was faster.
+        Exception: Whatever else went wrong, as it is.
+    """
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        said = str(error)
+        if not any(mark in said for mark in _MARKS):
+            raise
+        raise CommitConflictError(
+            f"{what}: another writer was faster: {said.partition(chr(10))[0]}"
+        ) from error

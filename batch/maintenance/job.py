@@ -1,0 +1,196 @@
+"""The upkeep of all tables, one after the other, while others write to them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table, TableProperties
+from pyspark.sql import SparkSession
+
+from batch.maintenance.actions import FEWEST_FILES, Actions, Compacted
+from batch.maintenance.leftovers import drop_refs, pinned_by, run_refs
+from batch.maintenance.partitions import Before, TimePartitions
+from batch.maintenance.report import Outcome, Report, to_row
+from batch.maintenance.sizes import size_of
+from batch.maintenance.snapshots import expirable
+from batch.runs import RunLog, RunState, append_row
+from schemas.contract import TableContract
+
+MAINTENANCE = "ops.maintenance"
+# A stream appends rows of the newest minutes. Older ones come late and seldom.
+NEWEST = timedelta(minutes=10)
+# Planning a scan opens every manifest; so many are opened in milliseconds.
+MOST_MANIFESTS = 10
+# Iceberg puts files below this share of the target size together.
+SMALL = 0.75
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """The upkeep of one lake's tables.
+
+    Attributes:
+        spark: The session.
+        catalog: The lake's catalog.
+        as_of: The time that ages of rows, snapshots and runs are measured against, UTC.
+        dry_run: Only tell what would be done.
+    """
+
+    spark: SparkSession
+    catalog: Catalog
+    as_of: datetime
+    dry_run: bool = False
+
+    def run(
+        self, contracts: Iterable[TableContract], tell: Callable[[str], None] = lambda _table: None
+    ) -> list[Report]:
+        """Keep up tables; what another writer prevents is put off, what fails leaves the others be.
+
+        Args:
+            contracts: Those of the tables.
+            tell: Is told each table's name before its turn.
+        """
+        run_id, started_at = uuid4().hex, datetime.now(UTC)
+        reports = []
+        for contract in contracts:
+            if not self.catalog.table_exists(contract.name):
+                continue
+            tell(contract.name)
+            reports.append(self._keep_up(contract))
+            if not self.dry_run:
+                row = to_row(reports[-1], run_id, started_at=started_at, as_of=self.as_of)
+                append_row(self.catalog, MAINTENANCE, row)
+        return reports
+
+    def _keep_up(self, contract: TableContract) -> Report:
+        table = self.catalog.load_table(contract.name)
+        report = Report(contract.name, size_of(table))
+        try:
+            self._steps(contract, table, report)
+            if self.dry_run:
+                report.outcome = Outcome.PLANNED
+                return report
+            report.after = size_of(self.catalog.load_table(contract.name))
+        except Exception as error:  # of one table: the others have nothing to do with it
+            report.put_off.append(f"{type(error).__name__}: {error}"[:2000])
+            report.outcome = Outcome.FAILED
+            _log.exception("upkeep failed", table=contract.name)
+        else:
+            report.outcome = Outcome.PUT_OFF if report.put_off else Outcome.DONE
+            _log.info("kept up", table=contract.name, outcome=report.outcome)
+        return report
+
+    def _steps(self, contract: TableContract, table: Table, report: Report) -> None:
+        # The table was loaded before the log is read: a run is in the log before its branches.
+        runs = RunLog(self.catalog).states()
+        refs = run_refs(table, runs, self.as_of)
+        report.refs_dropped = refs.dead
+        if refs.dead and not self.dry_run:
+            drop_refs(self.catalog, contract.name, refs.dead)
+        if refs.live:
+            # A run publishes by moving the table on to its branch, which nothing may have
+            # overtaken. One that starts from now on finds that out, and computes again.
+            report.put_off.append(f"rewriting: {', '.join(refs.live)} is at work on a branch")
+        else:
+            self._retire(contract, report)
+            self._compact(contract, report)
+            self._rewrite_manifests(contract, report)
+        self._clear_up(contract, runs, report)
+
+    def _retire(self, contract: TableContract, report: Report) -> None:
+        partitions = TimePartitions.of(contract)
+        if contract.retention_days is None or partitions is None:
+            return
+        old = partitions.whole_before(self.as_of - timedelta(days=contract.retention_days))
+        table = self.catalog.load_table(contract.name)
+        files = sum(1 for _ in table.scan(row_filter=old.row_filter).plan_files())
+        if not files:
+            return
+        with report.putting_off():
+            if not self.dry_run:
+                Actions(self.spark).retire(contract.name, old)
+            report.files_retired, report.retired_before = files, old.time
+
+    def _compact(self, contract: TableContract, report: Report) -> None:
+        where = self._settled(contract)
+        table = self.catalog.load_table(contract.name)
+        small = small_files(table, where)
+        if not small:
+            return
+        with report.putting_off():
+            done = (
+                Compacted(files=small)
+                if self.dry_run
+                else Actions(self.spark).compact(
+                    contract.name, where=where, sort=bool(contract.sort_order)
+                )
+            )
+            report.files_compacted, report.files_written = done.files, done.written
+
+    def _settled(self, contract: TableContract) -> Before | None:
+        """Return the rows that no stream appends to any more; None where no stream writes."""
+        partitions = TimePartitions.of(contract)
+        if not is_streamed(contract) or partitions is None:
+            return None
+        return partitions.before(self.as_of - NEWEST)
+
+    def _rewrite_manifests(self, contract: TableContract, report: Report) -> None:
+        table = self.catalog.load_table(contract.name)
+        if self.dry_run or size_of(table).manifests <= MOST_MANIFESTS:
+            return
+        with report.putting_off():
+            Actions(self.spark).rewrite_manifests(contract.name)
+
+    def _clear_up(
+        self, contract: TableContract, runs: Mapping[str, RunState], report: Report
+    ) -> None:
+        """Expire snapshots, and delete what nothing leads to."""
+        if contract.name in pinned_by(runs.values(), self.as_of):
+            # It may read files of a snapshot that its streaming writer has expired since.
+            report.put_off.append("deleting files: a run that is at work reads the table")
+            return
+        actions, table = Actions(self.spark), self.catalog.load_table(contract.name)
+        doomed = expirable(table, as_of=self.as_of, carries_progress=bool(contract.topics))
+        with report.putting_off():
+            if doomed and not self.dry_run:
+                report.files_deleted = actions.expire(contract.name, doomed)
+            report.snapshots_expired = len(doomed)
+        with report.putting_off():
+            # A time to come must not make a file old that somebody is about to commit.
+            now = min(self.as_of, datetime.now(UTC))
+            report.orphans_deleted = actions.remove_orphans(
+                contract.name, now=now, dry_run=self.dry_run
+            )
+
+
+def is_streamed(contract: TableContract) -> bool:
+    """Tell whether a stream appends to a table: the lander, or the speed layer."""
+    return bool(contract.topics) or contract.batch_twin is not None
+
+
+def small_files(table: Table, where: Before | None) -> int:
+    """Return how many data files a compaction would put together.
+
+    Args:
+        table: The table, freshly loaded.
+        where: Files with rows of this time are looked at; all when None.
+    """
+    target = int(
+        table.properties.get(
+            TableProperties.WRITE_TARGET_FILE_SIZE_BYTES,
+            TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT,
+        )
+    )
+    scan = table.scan() if where is None else table.scan(row_filter=where.row_filter)
+    partitions: Counter[str] = Counter(
+        repr(task.file.partition)
+        for task in scan.plan_files()
+        if task.file.file_size_in_bytes < SMALL * target
+    )
+    return sum(files for files in partitions.values() if files >= FEWEST_FILES)
