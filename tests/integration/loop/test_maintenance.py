@@ -170,7 +170,7 @@ def killed(lake: SmallLake) -> Iterator[str]:
     lake.produce(trade(1))
     interval = lake.land()
     lake.batch(interval)
-    run = Run("batch", interval, ())
+    run = Run("batch", "trades", interval, ())
     RunLog(lake.catalog).record(run, Status.STARTED, snapshots={"bronze.market_trades": 1})
     lake.spark.sql(f"ALTER TABLE lake.silver.trades CREATE BRANCH `run_{run.run_id}`")
     lake.spark.sql(f"DELETE FROM lake.silver.trades.`branch_run_{run.run_id}`")
