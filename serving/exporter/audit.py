@@ -1,4 +1,4 @@
-"""Sources that read the audit tables: what batch ran, and what reconciliation found.
+"""Sources that read the audit tables: what batch ran, what reconciliation found, what upkeep did.
 
 Batch jobs end before anybody could ask them. What they know is in ``ops``, so it is told from
 there, by a process that stays.
@@ -17,7 +17,7 @@ from serving.exporter import families as f
 from serving.exporter.families import Reading
 from serving.exporter.lake import Round
 
-RUNS, RECONCILIATIONS = "ops.runs", "ops.reconciliations"
+RUNS, RECONCILIATIONS, MAINTENANCE = "ops.runs", "ops.reconciliations", "ops.maintenance"
 # A month of hourly runs is some 1,500 rows; what is older changes no gauge that anybody watches.
 WINDOW = timedelta(days=31)
 PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
@@ -32,6 +32,13 @@ _STATES = {
     "only_in_batch": "only_in_batch",
     "only_in_speed": "only_in_speed",
     "pruned": "pruned",
+}
+_ACTIONS = {
+    "compacted": "files_compacted",
+    "written": "files_written",
+    "retired": "files_retired",
+    "deleted": "files_deleted",
+    "orphans_deleted": "orphans_deleted",
 }
 
 
@@ -152,6 +159,25 @@ class Reconciliations:
         for name in self._tables:
             since = agreed[name]["recorded_at"].timestamp() if name in agreed else made_at(table)
             yield Reading(f.RECONCILIATION_AGE, (name,), since, is_moment=True)
+
+
+class Upkeep:
+    """Tells of ``ops.maintenance``."""
+
+    def __init__(self) -> None:
+        self._rows = AuditRows(MAINTENANCE, ("table_name", "outcome", *_ACTIONS.values()))
+
+    def __call__(self, lake: Round) -> Iterator[Reading]:
+        """Yield what the last upkeep of each table did."""
+        table = lake.table(MAINTENANCE)
+        if table is None:
+            return
+        latest = {row["table_name"]: row for row in self._rows.of(table)}
+        for name, row in latest.items():
+            yield Reading(f.MAINTAINED_AT, (name,), row["recorded_at"].timestamp())
+            yield Reading(f.MAINTENANCE_FAILED, (name,), row["outcome"] == FAILED)
+            for action, column in _ACTIONS.items():
+                yield Reading(f.MAINTENANCE_FILES, (name, action), row[column])
 
 
 def made_at(table: Table) -> float:

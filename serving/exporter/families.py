@@ -145,6 +145,20 @@ UNRECONCILED_AGE = Family(
     ("table",),
 )
 
+MAINTAINED_AT = Family(
+    "lakehouse_maintenance_last_timestamp_seconds",
+    "When the upkeep of the table last ended.",
+    ("table",),
+)
+MAINTENANCE_FAILED = Family(
+    "lakehouse_maintenance_failed", "Whether the last upkeep has failed; 0 or 1.", ("table",)
+)
+MAINTENANCE_FILES = Family(
+    "lakehouse_maintenance_last_files",
+    "Files that the last upkeep compacted, wrote, retired and deleted.",
+    ("table", "action"),
+)
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {value.name: value for value in list(globals().values()) if isinstance(value, Family)}
 )

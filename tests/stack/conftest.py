@@ -15,7 +15,7 @@ from stack.running import RunningStack, start_stack
 from lakehouse.settings import Role, Settings
 
 # First what wants an empty log, last what takes servers away.
-ORDER = ("test_loop", "test_security", "test_trino", "test_panels", "test_outages")
+ORDER = ("test_loop", "test_security", "test_trino", "test_upkeep", "test_panels", "test_outages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

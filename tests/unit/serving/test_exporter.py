@@ -254,6 +254,33 @@ def test_the_last_reconciliation_is_told_and_when_the_layers_last_agreed(lake: L
     assert lake.value(success, **other) is None
 
 
+def test_the_last_upkeep_of_a_table_is_told(lake: Lake) -> None:
+    counted = ("files", "bytes", "manifests", "snapshots")
+    row: dict[str, Any] = {"run_id": "m", "table_name": "silver.trades", "as_of": NOW}
+    row |= {f"{name}_before": 9 for name in counted} | {
+        "snapshots_expired": 0,
+        "refs_dropped": "[]",
+    }
+    row |= {"files_retired": 0, "files_deleted": 12, "orphans_deleted": 0, "started_at": NOW}
+    early = {"outcome": "FAILED", "files_compacted": 0, "files_written": 0}
+    late = {"outcome": "PUT_OFF", "files_compacted": 9, "files_written": 1}
+    lake.append(
+        "ops.maintenance",
+        row | late | {"recorded_at": NOW - HOUR},
+        row | early | {"recorded_at": NOW - 2 * HOUR},
+    )
+    lake.exporter.read()
+    table = {"table": "silver.trades"}
+    at = lake.value("lakehouse_maintenance_last_timestamp_seconds", **table)
+    assert at == (NOW - HOUR).timestamp()
+    assert lake.value("lakehouse_maintenance_failed", **table) == 0
+    found = {
+        action: lake.value("lakehouse_maintenance_last_files", **table, action=action)
+        for action in ("compacted", "written", "deleted")
+    }
+    assert found == {"compacted": 9, "written": 1, "deleted": 12}
+
+
 def test_a_source_that_is_away_is_told_and_takes_no_other_with_it(lake: Lake) -> None:
     lake.log.silent = True
     lake.exporter.read()
