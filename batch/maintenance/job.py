@@ -17,7 +17,8 @@ from batch.maintenance.partitions import Before, TimePartitions
 from batch.maintenance.report import Outcome, Report, to_row
 from batch.maintenance.sizes import size_of
 from batch.maintenance.snapshots import expirable
-from batch.runs import RunLog, RunState, append_row
+from batch.runs import RunLog, RunState
+from lakehouse.audit_trail import append_rows
 from schemas.contract import TableContract
 
 MAINTENANCE = "ops.maintenance"
@@ -40,12 +41,14 @@ class Maintenance:
         catalog: The lake's catalog.
         as_of: The time that ages of rows, snapshots and runs are measured against, UTC.
         dry_run: Only tell what would be done.
+        newest: A stream may be appending rows of this last stretch; they are left alone.
     """
 
     spark: SparkSession
     catalog: Catalog
     as_of: datetime
     dry_run: bool = False
+    newest: timedelta = NEWEST
 
     def run(
         self, contracts: Iterable[TableContract], tell: Callable[[str], None] = lambda _table: None
@@ -65,7 +68,7 @@ class Maintenance:
             reports.append(self._keep_up(contract))
             if not self.dry_run:
                 row = to_row(reports[-1], run_id, started_at=started_at, as_of=self.as_of)
-                append_row(self.catalog, MAINTENANCE, row)
+                append_rows(self.catalog, MAINTENANCE, [row])
         return reports
 
     def _keep_up(self, contract: TableContract) -> Report:
@@ -138,7 +141,7 @@ class Maintenance:
         partitions = TimePartitions.of(contract)
         if not is_streamed(contract) or partitions is None:
             return None
-        return partitions.before(self.as_of - NEWEST)
+        return partitions.before(self.as_of - self.newest)
 
     def _rewrite_manifests(self, contract: TableContract, report: Report) -> None:
         table = self.catalog.load_table(contract.name)

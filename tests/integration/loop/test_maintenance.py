@@ -114,10 +114,11 @@ def test_views_are_the_same_and_files_are_fewer(busy: SmallLake) -> None:
         assert report.after is not None
         assert report.after.files < report.before.files
         assert report.files_compacted == planned[name].files_compacted > report.files_written
-        # What compaction has replaced is deleted, and nothing else.
-        left = data_files(busy, name)
-        assert len(left) == report.after.files
-        assert stored[name] - left
+        if name != "bronze.market_trades":
+            # What compaction has replaced is deleted, and nothing else.
+            left = data_files(busy, name)
+            assert len(left) == report.after.files
+            assert stored[name] - left
     for name, report in reports.items():
         assert report.outcome is Outcome.DONE, name
         assert report.after is not None
@@ -133,6 +134,12 @@ def test_views_are_the_same_and_files_are_fewer(busy: SmallLake) -> None:
     busy.batch(busy.land())
     busy.stream()
     assert_complete(busy)
+    # Until the lander's next commit its progress was in the snapshot before the compaction.
+    landed = maintain(busy, in_days(8), ["bronze.market_trades"])["bronze.market_trades"].after
+    assert landed is not None
+    left = data_files(busy, "bronze.market_trades")
+    assert len(left) == landed.files
+    assert not stored["bronze.market_trades"] & left
 
 
 def test_young_history_and_the_newest_minutes_are_left_alone(busy: SmallLake) -> None:
