@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.errors import IllegalArgumentException
+from pyspark.sql import DataFrame, SparkSession
 from small_lake import BEFORE, SmallLake, trade
 
 import schemas
@@ -248,6 +249,28 @@ def test_orphans_go_when_they_are_old(lake: SmallLake) -> None:
     report = maintain(lake, in_days(30), ["bronze.market_trades"])["bronze.market_trades"]
     assert report.orphans_deleted == 1
     assert data_files(lake, "bronze.market_trades") == {known, young}
+
+
+def test_a_prune_that_a_compaction_has_overtaken_is_tried_again(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.produce(trade(1))
+    lake.stream()
+    interval = lake.land()
+    lake.batch(interval)
+    lake.reconcile(interval)
+    ask, overtaken = SparkSession.sql, []
+
+    def overtake_once(spark: SparkSession, query: str, *rest: Any) -> DataFrame:
+        if query.startswith("MERGE INTO lake.silver.trades_rt") and not overtaken:
+            overtaken.append(query)
+            raise IllegalArgumentException("Missing required files to delete: moved.parquet")
+        return ask(spark, query, *rest)
+
+    monkeypatch.setattr(SparkSession, "sql", overtake_once)
+    assert [record.pruned for record in lake.reconcile(interval)] == [1, 1]
+    assert len(overtaken) == 1
+    assert lake.catalog.load_table("silver.trades_rt").scan().to_arrow().num_rows == 0
 
 
 def test_layers_at_work_meanwhile_lose_nothing(lake: SmallLake) -> None:
