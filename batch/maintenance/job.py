@@ -1,7 +1,7 @@
 """The upkeep of all tables, one after the other, while others write to them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -17,7 +17,7 @@ from batch.maintenance.partitions import Before, TimePartitions
 from batch.maintenance.report import Outcome, Report, to_row
 from batch.maintenance.sizes import size_of
 from batch.maintenance.snapshots import expirable
-from batch.runs import RunLog, RunState
+from batch.runs import RunLog
 from lakehouse.audit_trail import append_rows
 from schemas.contract import TableContract
 
@@ -104,7 +104,7 @@ class Maintenance:
             self._retire(contract, report)
             self._compact(contract, report)
             self._rewrite_manifests(contract, report)
-        self._clear_up(contract, runs, report)
+        self._clear_up(contract, report)
 
     def _retire(self, contract: TableContract, report: Report) -> None:
         partitions = TimePartitions.of(contract)
@@ -150,10 +150,10 @@ class Maintenance:
         with report.putting_off():
             Actions(self.spark).rewrite_manifests(contract.name)
 
-    def _clear_up(
-        self, contract: TableContract, runs: Mapping[str, RunState], report: Report
-    ) -> None:
+    def _clear_up(self, contract: TableContract, report: Report) -> None:
         """Expire snapshots, and delete what nothing leads to."""
+        # Read once more: compaction may have taken a while.
+        runs = RunLog(self.catalog).states()
         if contract.name in pinned_by(runs.values(), self.as_of):
             # It may read files of a snapshot that its streaming writer has expired since.
             report.put_off.append("deleting files: a run that is at work reads the table")
