@@ -11,6 +11,9 @@ from batch.quality import QualityError
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.errors import LakehouseError
 
+# Begins the name of a branch that holds what was not published because of its quality.
+QUARANTINE = "quarantine_"
+
 
 class PublishConflictError(LakehouseError):
     """Another writer published to the table while this run was at work; run it again."""
@@ -31,6 +34,15 @@ class Branch:
     def read(self, spark: SparkSession) -> DataFrame:
         """Read the branch as it is now."""
         return spark.table(self.target)
+
+    def keep_as(self, spark: SparkSession, name: str) -> None:
+        """Give what is on the branch another name, under which it stays."""
+        refs = f"{CATALOG_NAME}.{self.table}.refs"
+        found = spark.sql(f"SELECT snapshot_id FROM {refs} WHERE name = '{self.name}'").collect()
+        spark.sql(
+            f"ALTER TABLE {CATALOG_NAME}.{self.table} CREATE BRANCH `{name}` "
+            f"AS OF VERSION {found[0].snapshot_id}"
+        )
 
     def publish(self, spark: SparkSession) -> None:
         """Make the branch the table's main line.
@@ -55,7 +67,7 @@ class Branch:
 def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[list[Branch]]:
     """Give a run its branches of some tables; they are dropped at the end, published or not.
 
-    Those of a result that is put in quarantine stay, to be looked at.
+    What is put in quarantine stays, to be looked at, on branches of another name.
     """
     made: list[Branch] = []
     try:
@@ -65,7 +77,8 @@ def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[
         yield made
     except QualityError as error:
         if error.keeps_branch:
-            made.clear()
+            for branch in made:
+                branch.keep_as(spark, f"{QUARANTINE}{name}")
         raise
     finally:
         for branch in made:

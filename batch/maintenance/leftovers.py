@@ -13,7 +13,8 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 
-from batch.runs import COMMIT_BUDGET_SECONDS, RunState
+from batch.runs import RunState
+from lakehouse.audit_trail import COMMIT_BUDGET_SECONDS
 from lakehouse.resilience import retrying
 
 # Begins the name of every branch and tag that a run makes for itself; the run's id follows.

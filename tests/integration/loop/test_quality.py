@@ -107,6 +107,6 @@ def test_what_is_in_quarantine_can_be_looked_at_on_its_branch(
         lake.batch(interval)
     assert bars(lake) == 0
     [check] = checks(lake)
-    branch = f"lake.{TABLE}.branch_run_{check['run_id']}"
+    branch = f"lake.{TABLE}.branch_quarantine_run_{check['run_id']}"
     assert [row.trade_count for row in lake.spark.table(branch).collect()] == [2]
     assert bars(lake) == 0
