@@ -14,6 +14,7 @@ _MARKS = (
     "org.apache.iceberg.exceptions.CommitFailedException",
     "org.apache.iceberg.exceptions.ValidationException",
     "org.apache.iceberg.exceptions.NotFoundException",
+    "java.io.FileNotFoundException",
     "Missing required files to delete",
     "Cannot commit rewrite",
     "Still referenced by refs",

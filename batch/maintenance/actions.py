@@ -87,11 +87,12 @@ class Actions:
         ).asDict()
         return sum(count for name, count in row.items() if name.startswith("deleted_"))
 
-    def remove_orphans(self, table: str, *, now: datetime, dry_run: bool) -> int:
+    def remove_orphans(self, table: str, *, location: str, now: datetime, dry_run: bool) -> int:
         """Delete the files in a table's folder that no snapshot leads to; return how many.
 
         Args:
             table: The table.
+            location: Its folder, with the scheme.
             now: The present, UTC; the age of a file is measured by nothing else.
             dry_run: Only count them.
 
@@ -106,8 +107,9 @@ class Actions:
                 table,
                 older_than=f"TIMESTAMP '{older_than}'",
                 dry_run=str(dry_run).lower(),
-                # On S3 there are no folders to walk through.
-                prefix_listing="true",
+                # An object store has no folders to walk through; a listing by prefix of a local
+                # folder fails when a file vanishes, as metadata files do with every commit.
+                prefix_listing=str(not location.startswith("file:")).lower(),
             ),
         )
         return len(found)

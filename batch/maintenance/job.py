@@ -168,7 +168,7 @@ class Maintenance:
             # A time to come must not make a file old that somebody is about to commit.
             now = min(self.as_of, datetime.now(UTC))
             report.orphans_deleted = actions.remove_orphans(
-                contract.name, now=now, dry_run=self.dry_run
+                contract.name, location=table.location(), now=now, dry_run=self.dry_run
             )
 
 
