@@ -54,7 +54,7 @@ def components(installation: Installation) -> list[Component]:
             after=(NAME,),
             launch=partial(_launch_exporter, installation),
             health=answers(partial(_exporter_answers, installation)),
-            memory_mib=50,
+            memory_mib=30,
             secrets=(f"{NAME}-{MONITOR}",),
         ),
     ]
