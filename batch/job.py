@@ -81,6 +81,8 @@ class BatchJob:
         """
         snapshot_id, bronze = self._pinned(interval.end)
         hours = touched_hours(bronze, interval)
+        # Now, while the pin is young: the lander keeps bronze's history for minutes only.
+        offsets = ingested_positions(bronze, interval)
         run = Run(KIND, self.dataset.name, interval, hours, cause=cause)
         runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
@@ -99,7 +101,7 @@ class BatchJob:
             run,
             Status.PUBLISHED,
             snapshots={self._source: report.snapshot_id},
-            offsets=ingested_positions(bronze, interval),
+            offsets=offsets,
             rows_written=sum(report.rows.values()),
         )
         _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
