@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 
 import schemas
 from lakehouse.coverage import BATCH
-from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
+from lakehouse.kafka import DEAD_LETTERS_TOPIC
 from lakehouse.progress import read_progress
 from serving.exporter import families as f
 from serving.exporter.audit import RUNS, Runs, made_at
@@ -21,7 +21,9 @@ from serving.views import view_names, view_sources
 
 BRONZE, DEAD_LETTERS = "bronze.market_trades", "bronze.dead_letters"
 # What shows how far a table has come: the topic, and its qualifier in the snapshot's summary.
-_LANDED = {BRONZE: (TRADES_TOPIC, None), DEAD_LETTERS: (DEAD_LETTERS_TOPIC, DEAD_LETTERS_TOPIC)}
+_LANDED = {table: (topic, None) for topic, table in schemas.landed_topics().items()} | {
+    DEAD_LETTERS: (DEAD_LETTERS_TOPIC, DEAD_LETTERS_TOPIC)
+}
 
 
 def contracts(_lake: Round) -> Iterator[Reading]:

@@ -26,14 +26,14 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class FakeLog:
-    """A broker with two topics, whose events were all appended a minute ago."""
+    """A broker whose events were all appended a minute ago; other topics are empty."""
 
     ends_by_topic: dict[str, dict[int, int]]
     silent: bool = False
     asked: list[Mapping[int, int]] = field(default_factory=list)
 
     def ends(self, topic: str) -> dict[int, int]:
-        return self.ends_by_topic[topic]
+        return self.ends_by_topic.get(topic, {0: 0})
 
     def appended_at(self, topic: str, offsets: Mapping[int, int]) -> list[float]:
         if self.silent:
