@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from lakehouse.settings import Settings
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
 # for it, and would throw away and compile again what the next test needs.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
-# A Spark session, a whole tour of the demo, a broker.
-SHARED_FIXTURES = {"spark", "toured", "broker"}
+# A whole tour of the demo, a broker.
+SHARED_FIXTURES = {"toured", "broker"}
+# As many workers as there are cores may have a Spark session each; modules take turns.
+SPARK_SESSIONS = 2
+
+# A test that shares the machine with a JVM is slow now and then: that is no finding.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_configure() -> None:
@@ -31,7 +40,11 @@ def pytest_configure() -> None:
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run all tests that share what is costly to make."""
+    turns: dict[Path, int] = {}
     for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            turn = turns.setdefault(item.path, len(turns)) % SPARK_SESSIONS
+            item.add_marker(pytest.mark.xdist_group(f"spark {turn}"))
         for fixture in SHARED_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(fixture))
 

@@ -1,10 +1,8 @@
 """``lakehouse files``: drop files, watch the folder that they are dropped into, see what came."""
 
 import json
-import signal
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 from typing import Annotated
 
 import typer
@@ -16,6 +14,7 @@ from ingestion.files.drop_folder import DropFolder
 from ingestion.files.loader import FileLoader, utc_now
 from ingestion.files.loads import FILE_LOADS, FileLoad, FileLog, Status
 from ingestion.files.watcher import Watcher
+from ingestion.sending import stopped_by_signal
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.heartbeat import Heartbeat
@@ -61,14 +60,12 @@ def watch(
     """
     settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     folder, beat = _folder(settings), Heartbeat(settings, PROCESS).beat
     loader = FileLoader(_catalog(settings), folder, beat=beat)
-    Watcher(folder, loader, settle_seconds=settle_seconds).run(
-        once=once, stop=stop, beat=beat, tell=_tell
-    )
+    with stopped_by_signal() as stop:
+        Watcher(folder, loader, settle_seconds=settle_seconds).run(
+            once=once, stop=stop, beat=beat, tell=_tell
+        )
 
 
 @verbs.command()

@@ -121,7 +121,7 @@ async def check_replayed_frames_become_events() -> None:
         feed = follow(base, sink)
         await until(lambda: len(sink.events) == 500, feed)
     assert sink.ids == list(range(500))
-    assert requests == ["/stream?streams=btcusdt@trade"]
+    assert requests == ["/stream?streams=btcusdt@trade/btcusdt@bookTicker"]
     assert (feed.connection.connections, feed.connection.drops) == (1, {})
     assert (feed.sequence.gaps, feed.sequence.repeated_trades) == (0, 0)
 
