@@ -15,6 +15,7 @@ _MARKS = (
     "org.apache.iceberg.exceptions.ValidationException",
     "org.apache.iceberg.exceptions.NotFoundException",
     "java.io.FileNotFoundException",
+    "software.amazon.awssdk.services.s3.model.NoSuchKeyException",
     "Missing required files to delete",
     "Cannot commit rewrite",
     "Still referenced by refs",

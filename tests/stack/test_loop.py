@@ -52,7 +52,7 @@ def test_batch_on_the_cluster_confirms_it(
 ) -> None:
     bounds = ("--start", replayed.isoformat(), "--end", stack.ingested_through().isoformat())
     report = json.loads(stack.run("batch", *bounds, "--json", deadline_seconds=600))
-    assert report["trades"] == EVENTS
+    assert report["trades"]["rows"]["silver.trades"] == EVENTS
     assert_all_equal(judge)
     records = json.loads(stack.run("reconcile", *bounds, "--json", deadline_seconds=600))
     assert {record["verdict"] for record in records} == {"AGREE"}
