@@ -54,4 +54,4 @@ def test_our_processes_answer(prometheus: Prometheus) -> None:
 
 def test_the_exporter_reads_every_source(prometheus: Prometheus) -> None:
     assert prometheus.query("lakehouse_exporter_up == 0") == []
-    assert len(prometheus.query("lakehouse_exporter_up == 1")) == 7
+    assert len(prometheus.query("lakehouse_exporter_up == 1")) == 8
