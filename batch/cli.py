@@ -1,4 +1,4 @@
-"""``lakehouse batch``, ``reconcile``, ``backfill`` and ``maintain``."""
+"""``lakehouse batch``, ``reconcile``, ``backfill``, ``maintain`` and ``rebuild``."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from batch.maintenance.cli import app as maintenance_app
+from batch.rebuild.cli import app as rebuild_app
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
@@ -16,6 +17,7 @@ from lakehouse.telemetry import configure_logging
 
 app = typer.Typer()
 app.registered_commands += maintenance_app.registered_commands
+app.add_typer(rebuild_app)
 
 Start = Annotated[str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")]
 End = Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,6 +11,7 @@ import schemas
 from batch.inputs import ingested_in
 from batch.pairs import Pair
 from batch.publication import Branch
+from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval
 
 
@@ -22,7 +22,7 @@ class Work:
     Attributes:
         spark: The session.
         interval: The run's interval of ingestion time.
-        bronze: All rows of the stream, as of the snapshot that the run has pinned.
+        read_bronze: Reads the rows of the stream that were ingested before ``newest_end``.
         as_of: The business hours that the interval's events touch; by hour, the time before which
             an event must have been ingested to count: the interval's end, or the end of a later
             run of the hour, which must not be taken back.
@@ -37,7 +37,7 @@ class Work:
 
     spark: SparkSession
     interval: Interval
-    bronze: DataFrame
+    read_bronze: Callable[[], DataFrame]
     as_of: Mapping[datetime, datetime]
     newest_end: datetime
     unpublished: Callable[[], Sequence[Interval]]
@@ -45,7 +45,17 @@ class Work:
     judge: Callable[[DataFrame], DataFrame]
     inspect: Callable[[str, DataFrame], None]
 
-    @cached_property
+    @property
+    def bronze(self) -> DataFrame:
+        """All rows that the run may see; read anew, so that a step of hours finds its files."""
+        return self.read_bronze()
+
+    def read(self, table: str) -> DataFrame:
+        """Read a table as the run has made it; one that it does not write, as it is published."""
+        branch = self.branches.get(table)
+        return branch.read(self.spark) if branch else self.spark.table(f"{CATALOG_NAME}.{table}")
+
+    @property
     def interval_events(self) -> DataFrame:
         """The judged events that were ingested in the interval."""
         return self.judge(self.bronze.where(ingested_in(self.interval)))

@@ -15,6 +15,15 @@ from lakehouse.positions import LogPosition
 from lakehouse.transforms.events import is_timely
 
 
+def landed(spark: SparkSession, table: str, before: datetime) -> DataFrame:
+    """Read the rows of a bronze table that were ingested before a time that the lander has passed.
+
+    These are the same rows whatever is landed since, so no snapshot has to be pinned for them: the
+    lander expires its history within minutes, and a run may take hours.
+    """
+    return spark.table(f"{CATALOG_NAME}.{table}").where(F.col("ingested_at") < F.lit(before))
+
+
 def pinned_bronze(spark: SparkSession, table: str, snapshot_id: int) -> DataFrame:
     """Read a bronze table as of one snapshot."""
     return spark.read.option("versionAsOf", str(snapshot_id)).table(f"{CATALOG_NAME}.{table}")

@@ -1,6 +1,6 @@
 """The batch run: one interval of ingestion time, from bronze to silver to gold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -10,8 +10,8 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.dataset import Dataset, Work, Written, bronze_table
-from batch.inputs import ingested_positions, pinned_bronze, touched_hours
-from batch.publication import PublishConflictError, branches
+from batch.inputs import ingested_positions, landed, touched_hours
+from batch.publication import Branch, PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
@@ -79,10 +79,8 @@ class BatchJob:
             batch.audit.AuditError: The result is not sound; nothing was published.
             batch.quality.QualityError: It breaks a rule; nothing was published.
         """
-        snapshot_id, bronze = self._pinned(interval.end)
-        hours = touched_hours(bronze, interval)
-        # Now, while the pin is young: the lander keeps bronze's history for minutes only.
-        offsets = ingested_positions(bronze, interval)
+        snapshot_id = self.landed_through(interval.end)
+        hours = touched_hours(self.bronze(interval.end), interval)
         run = Run(KIND, self.dataset.name, interval, hours, cause=cause)
         runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
@@ -101,7 +99,7 @@ class BatchJob:
             run,
             Status.PUBLISHED,
             snapshots={self._source: report.snapshot_id},
-            offsets=offsets,
+            offsets=ingested_positions(self.bronze(interval.end), interval),
             rows_written=sum(report.rows.values()),
         )
         _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
@@ -111,49 +109,82 @@ class BatchJob:
     def _source(self) -> str:
         return bronze_table(self.dataset)
 
-    def _pinned(self, through: datetime) -> tuple[int, DataFrame]:
-        """Return bronze as it is now, and which snapshot that is."""
+    def bronze(self, before: datetime) -> DataFrame:
+        """Read the events that were ingested before a time that the lander has passed."""
+        return landed(self.spark, self._source, before)
+
+    def landed_through(self, end: datetime) -> int:
+        """Make sure that all events ingested before a time are landed; return bronze's snapshot.
+
+        Raises:
+            NotLandedError: They are not.
+        """
         table = self.catalog.load_table(self._source)
         snapshot, progress = table.current_snapshot(), read_progress(table)
         if snapshot is None or progress is None:
             raise NotLandedError(f"{self._source} is empty: land events first (`lakehouse land`)")
-        if progress.ingested_through < through:
+        if progress.ingested_through < end:
             raise NotLandedError(
                 f"{self._source} is landed through {progress.ingested_through.isoformat()}, the "
-                f"interval ends at {through.isoformat()}: start the lander or wait for it"
+                f"interval ends at {end.isoformat()}: start the lander or wait for it"
             )
-        bronze = pinned_bronze(self.spark, self._source, snapshot.snapshot_id)
-        return snapshot.snapshot_id, bronze
+        return snapshot.snapshot_id
+
+    def write(
+        self,
+        run: Run,
+        made: Mapping[str, Branch],
+        *,
+        later: Mapping[datetime, datetime],
+        unpublished: Callable[[], Sequence[Interval]],
+    ) -> Report:
+        """Write what follows from a run's events to branches of the dataset's tables.
+
+        Args:
+            run: The run, with the business hours that its events touch.
+            made: The branches, by table.
+            later: By business hour, the end of a later run that the branches have seen.
+            unpublished: As in `Work`.
+
+        Raises:
+            NotLandedError: The lander has not passed the end of one of these runs.
+            batch.audit.AuditError: The result is not sound.
+            batch.quality.QualityError: It breaks a rule.
+        """
+        hours, end = run.business_hours, run.interval.end
+        newest_end = max([end, *later.values()])
+        snapshot_id = self.landed_through(newest_end)
+        work = Work(
+            spark=self.spark,
+            interval=run.interval,
+            read_bronze=partial(self.bronze, newest_end),
+            as_of={hour: later.get(hour, end) for hour in hours},
+            newest_end=newest_end,
+            unpublished=unpublished,
+            branches=made,
+            judge=self._judge,
+            inspect=partial(inspect, self.spark, self.catalog, run),
+        )
+        written = self.dataset.write(work) if hours else Written()
+        if written.refused or not hours:  # nothing to recompute, perhaps something to refuse
+            write_dead_letters(self.spark, work.interval_events, self.dataset.topic, run.interval)
+        return Report(run.run_id, run.dataset, run.interval, hours, snapshot_id, written.rows)
 
     def _publish(self, run: Run, runs: RunLog) -> Report:
-        tables, hours, end = self.dataset.tables, run.business_hours, run.interval.end
-        with branches(self.spark, tables, f"run_{run.run_id}") as made:
+        before = Interval(BEFORE_ALL, run.interval.end)
+        with branches(self.spark, self.dataset.tables, f"run_{run.run_id}") as made:
             # The branches are made before the run log is read: a run that publishes later than
-            # that makes publishing fail, one that published earlier is in the log. And bronze is
-            # pinned after that: all that such a run has seen is in it.
-            later = runs.latest_ends(run)
-            newest_end = max([end, *later.values()])
-            snapshot_id, bronze = self._pinned(newest_end)
-            work = Work(
-                spark=self.spark,
-                interval=run.interval,
-                bronze=bronze,
-                as_of={hour: later.get(hour, end) for hour in hours},
-                newest_end=newest_end,
-                unpublished=lambda: runs.unpublished(KIND, run.dataset, Interval(BEFORE_ALL, end)),
-                branches=dict(zip(tables, made, strict=True)),
-                judge=self._judge,
-                inspect=partial(inspect, self.spark, self.catalog, run),
+            # that makes publishing fail, one that published earlier is in the log.
+            report = self.write(
+                run,
+                {branch.table: branch for branch in made},
+                later=runs.latest_ends(run),
+                unpublished=lambda: runs.unpublished(KIND, run.dataset, before),
             )
-            written = self.dataset.write(work) if hours else Written()
-            if written.refused or not hours:  # nothing to recompute, perhaps something to refuse
-                write_dead_letters(
-                    self.spark, work.interval_events, self.dataset.topic, run.interval
-                )
-            if hours:
+            if run.business_hours:
                 for branch in made:
                     branch.publish(self.spark)
-        return Report(run.run_id, run.dataset, run.interval, hours, snapshot_id, written.rows)
+        return report
 
     def _judge(self, records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from py4j.protocol import Py4JJavaError
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.quality import QualityError
@@ -35,14 +37,25 @@ class Branch:
         """Read the branch as it is now."""
         return spark.table(self.target)
 
+    def create(self, spark: SparkSession, *, of: str | None = None) -> None:
+        """Make the branch, of the main line, or of what another branch or a tag names."""
+        table, since = f"{CATALOG_NAME}.{self.table}", ""
+        if of is not None:
+            named = spark.sql(f"SELECT snapshot_id FROM {table}.refs WHERE name = '{of}'")
+            since = f" AS OF VERSION {named.collect()[0].snapshot_id}"
+        spark.sql(f"ALTER TABLE {table} CREATE BRANCH `{self.name}`{since}")
+
+    def clear(self, spark: SparkSession) -> None:
+        """Take all rows off the branch; no file is touched."""
+        spark.sql(f"DELETE FROM {self.target}")
+
+    def drop(self, spark: SparkSession) -> None:
+        """Drop the branch, if it is there."""
+        spark.sql(f"ALTER TABLE {CATALOG_NAME}.{self.table} DROP BRANCH IF EXISTS `{self.name}`")
+
     def keep_as(self, spark: SparkSession, name: str) -> None:
         """Give what is on the branch another name, under which it stays."""
-        refs = f"{CATALOG_NAME}.{self.table}.refs"
-        found = spark.sql(f"SELECT snapshot_id FROM {refs} WHERE name = '{self.name}'").collect()
-        spark.sql(
-            f"ALTER TABLE {CATALOG_NAME}.{self.table} CREATE BRANCH `{name}` "
-            f"AS OF VERSION {found[0].snapshot_id}"
-        )
+        Branch(self.table, name).create(spark, of=self.name)
 
     def publish(self, spark: SparkSession) -> None:
         """Make the branch the table's main line.
@@ -62,6 +75,32 @@ class Branch:
                 f"{self.table} was published to by another run meanwhile: run the interval again"
             ) from error
 
+    def replace_main(self, catalog: Catalog, *, expected: int | None, keep_as: str) -> None:
+        """Make the branch the table's main line, whatever that is, and tag what was there.
+
+        Args:
+            catalog: The lake's catalog.
+            expected: The snapshot that the main line must be at; None if it is empty.
+            keep_as: The tag; one of that name stays as it is.
+
+        Raises:
+            PublishConflictError: The main line is at another snapshot.
+        """
+        table = catalog.load_table(self.table)
+        conflict = PublishConflictError(f"{self.table} was published to meanwhile: catch up first")
+        if table.metadata.current_snapshot_id != expected:
+            raise conflict
+        if table.metadata.refs[self.name].snapshot_id == expected:
+            return
+        try:
+            # One commit, which the catalog refuses if the main line has moved since.
+            with table.manage_snapshots() as changes:
+                if expected is not None and keep_as not in table.metadata.refs:
+                    changes.create_tag(expected, keep_as)
+                changes.set_current_snapshot(ref_name=self.name)
+        except CommitFailedException as error:
+            raise conflict from error
+
 
 @contextmanager
 def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[list[Branch]]:
@@ -72,8 +111,9 @@ def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[
     made: list[Branch] = []
     try:
         for table in tables:
-            spark.sql(f"ALTER TABLE {CATALOG_NAME}.{table} CREATE BRANCH `{name}`")
-            made.append(Branch(table, name))
+            branch = Branch(table, name)
+            branch.create(spark)
+            made.append(branch)
         yield made
     except QualityError as error:
         if error.keeps_branch:
@@ -82,4 +122,4 @@ def branches(spark: SparkSession, tables: Sequence[str], name: str) -> Iterator[
         raise
     finally:
         for branch in made:
-            spark.sql(f"ALTER TABLE {CATALOG_NAME}.{branch.table} DROP BRANCH IF EXISTS `{name}`")
+            branch.drop(spark)

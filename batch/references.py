@@ -139,7 +139,7 @@ class ReferenceJob:
             work = Work(
                 spark=self.spark,
                 interval=run.interval,
-                bronze=bronze,
+                read_bronze=lambda: bronze,
                 as_of={},
                 newest_end=end,
                 unpublished=list,

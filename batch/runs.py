@@ -21,6 +21,7 @@ class Status(StrEnum):
     """How far a run has come."""
 
     STARTED = "STARTED"
+    BUILT = "BUILT"
     PUBLISHED = "PUBLISHED"
     FAILED = "FAILED"
 
@@ -58,6 +59,14 @@ class RunState:
     recorded_at: datetime
     has_ended: bool
     snapshots: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was last recorded of one run."""
+
+    run: Run
+    status: Status
 
 
 class RunLog:
@@ -131,6 +140,36 @@ class RunLog:
         return {
             (row["dataset"], Interval(row["interval_start"], row["interval_end"])) for row in rows
         }
+
+    def reach(self, kind: str, dataset: str, status: Status) -> datetime | None:
+        """Return the latest end of a dataset's runs that came as far as a status; None without any.
+
+        A run that failed has only started, and does not count.
+        """
+        runs = [one for one in self.newest(kind, dataset) if one.status != Status.FAILED]
+        is_meant = [one.run for one in runs if status in (Status.STARTED, one.status)]
+        return max((run.interval.end for run in is_meant), default=None)
+
+    def newest(self, kind: str, dataset: str) -> list[Recorded]:
+        """Return what was last recorded of each of a dataset's runs, oldest first."""
+        columns = ("run_id", "cause", "status", "interval_start", "interval_end", "business_hours")
+        rows = self._scan(_of(kind, dataset), *columns, "started_at", "recorded_at")
+        last = {row["run_id"]: row for row in sorted(rows, key=lambda row: row["recorded_at"])}
+        return [
+            Recorded(
+                Run(
+                    kind,
+                    dataset,
+                    Interval(row["interval_start"], row["interval_end"]),
+                    tuple(map(datetime.fromisoformat, json.loads(row["business_hours"]))),
+                    started_at=row["started_at"],
+                    run_id=row["run_id"],
+                    cause=row["cause"],
+                ),
+                Status(row["status"]),
+            )
+            for row in last.values()
+        ]
 
     def newest_end(self, run: Run) -> datetime:
         """Return the latest end of the dataset's runs, that of a run included, begun or done."""

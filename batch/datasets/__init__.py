@@ -29,3 +29,20 @@ def chosen(names: Sequence[str] | None) -> list[Dataset]:
         if name not in known:
             raise UnknownDatasetError(f"no dataset {name!r}; there are {', '.join(known)}")
     return [dataset for dataset in DATASETS if dataset.name in (names or known)]
+
+
+def sharing(datasets: Sequence[Dataset]) -> list[tuple[Dataset, ...]]:
+    """Return datasets with those that write some of the same tables, group by group, in order.
+
+    The tables of a group hold nothing but what follows from its streams.
+    """
+    groups: list[tuple[Dataset, ...]] = []
+    for dataset in datasets:
+        if any(dataset in group for group in groups):
+            continue
+        tables, members = set(dataset.tables), {dataset.name}
+        while more := {one.name for one in DATASETS if tables & {*one.tables}} - members:
+            members |= more
+            tables |= {table for one in DATASETS if one.name in more for table in one.tables}
+        groups.append(tuple(one for one in DATASETS if one.name in members))
+    return groups

@@ -9,7 +9,6 @@ from batch.dataset import Work, Written
 from batch.inputs import ingested_in
 from batch.pairs import Pair
 from batch.steps import replace_parts
-from lakehouse.catalog import CATALOG_NAME
 from lakehouse.kafka import CUSTOMERS_TOPIC
 from lakehouse.transforms.customers import history, observe_changes, validate_changes
 
@@ -54,8 +53,7 @@ class Customers:
         )
         states = branch.read(work.spark)
         _audit_times(states.join(customers, "customer_id", "left_semi"))
-        fills = work.spark.table(f"{CATALOG_NAME}.{FILLS}")
-        activity = write_activity(work, fills=fills, customers=states, of=customers)
+        activity = write_activity(work, fills=work.read(FILLS), customers=states, of=customers)
         refused = work.interval_events.where(F.col("rejection").isNotNull()).count()
         return Written({CUSTOMERS: written, **activity}, refused)
 

@@ -16,7 +16,6 @@ from batch.dataset import Work, Written
 from batch.inputs import ingested_in, within
 from batch.pairs import Pair
 from batch.steps import write_keyed
-from lakehouse.catalog import CATALOG_NAME
 from lakehouse.kafka import FILLS_TOPIC
 from lakehouse.transforms.fills import (
     BUY,
@@ -66,8 +65,7 @@ class Fills:
         of = work.spark.createDataFrame(
             [(customer,) for customer in customers], "customer_id string"
         )
-        published = work.spark.table(f"{CATALOG_NAME}.{CUSTOMERS}")
-        written |= write_activity(work, fills=fills, customers=published, of=of)
+        written |= write_activity(work, fills=fills, customers=work.read(CUSTOMERS), of=of)
         return Written(written, refused)
 
 

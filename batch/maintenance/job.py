@@ -12,11 +12,12 @@ from pyiceberg.table import Table, TableProperties
 from pyspark.sql import SparkSession
 
 from batch.maintenance.actions import FEWEST_FILES, Actions, Compacted
-from batch.maintenance.leftovers import drop_refs, pinned_by, run_refs
+from batch.maintenance.leftovers import pinned_by, run_refs
 from batch.maintenance.partitions import Before, TimePartitions
 from batch.maintenance.report import Outcome, Report, to_row
 from batch.maintenance.sizes import size_of
 from batch.maintenance.snapshots import expirable
+from batch.refs import drop_refs
 from batch.runs import RunLog
 from lakehouse.audit_trail import append_rows
 from schemas.contract import TableContract

@@ -8,14 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from pyiceberg.table.refs import SnapshotRefType
 
 from batch.runs import RunState
-from lakehouse.audit_trail import COMMIT_BUDGET_SECONDS
-from lakehouse.resilience import retrying
 
 # Begins the name of every branch and tag that a run makes for itself; the run's id follows.
 RUN_REF = "run_"
@@ -76,24 +71,6 @@ def pinned_by(runs: Iterable[RunState], as_of: datetime) -> frozenset[str]:
     """Return the tables of which runs that may be at work read a snapshot by its id."""
     alive = (run for run in runs if is_alive(run, as_of))
     return frozenset(table for run in alive for table in run.snapshots)
-
-
-def drop_refs(catalog: Catalog, name: str, refs: Iterable[str]) -> None:
-    """Drop branches and tags of a table; what somebody else has dropped meanwhile is fine."""
-
-    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
-    def drop() -> None:
-        table = catalog.load_table(name)
-        with table.manage_snapshots() as changes:
-            for ref in refs:
-                if ref not in table.metadata.refs:
-                    continue
-                if table.metadata.refs[ref].snapshot_ref_type == SnapshotRefType.TAG:
-                    changes.remove_tag(ref)
-                else:
-                    changes.remove_branch(ref)
-
-    drop()
 
 
 def _committed_at(table: Table, ref: str) -> datetime | None:

@@ -14,10 +14,11 @@ from pyspark.errors import IllegalArgumentException
 import schemas
 from batch.conflicts import CommitConflictError, conflicts
 from batch.maintenance.job import is_streamed, small_files
-from batch.maintenance.leftovers import DEAD_AFTER, drop_refs, pinned_by, run_refs
+from batch.maintenance.leftovers import DEAD_AFTER, pinned_by, run_refs
 from batch.maintenance.partitions import TimePartitions
 from batch.maintenance.sizes import TableSize, size_of
 from batch.maintenance.snapshots import expirable
+from batch.refs import drop_refs
 from batch.runs import Run, RunLog, RunState, Status
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval

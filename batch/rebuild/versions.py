@@ -1,0 +1,113 @@
+"""The versions of tables that are rebuilt together: which there are, and what each has seen.
+
+A version that was built is a branch of each table, one that was replaced a tag; both have the
+version's name, such as ``trades_v2``. What the tables show is a version, too, the first of which
+nobody has built in one go. What each has seen of the streams is in the run log.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.table.refs import SnapshotRefType
+
+from batch.dataset import Dataset
+from batch.job import KIND
+from batch.runs import Recorded, Run, RunLog, Status
+
+REBUILD = "rebuild"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the tables of some datasets.
+
+    Attributes:
+        name: That of its branches or tags.
+        seen: By dataset, the run that made it: its interval is all that the version has seen.
+    """
+
+    name: str
+    seen: Mapping[str, Run] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the catalog and the run log know of the versions of datasets that share tables."""
+
+    catalog: Catalog
+    datasets: Sequence[Dataset]
+
+    @property
+    def group(self) -> str:
+        """What the datasets are called together."""
+        return "_".join(dataset.name for dataset in self.datasets)
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables of the datasets, each once, in the order in which they are published."""
+        return list(dict.fromkeys(table for one in self.datasets for table in one.tables))
+
+    @property
+    def current(self) -> str:
+        """The name of the version that the tables show."""
+        swaps = self._newest(KIND, Status.PUBLISHED)
+        return max((run.cause or "" for run in swaps), key=self._number, default=self._name(1))
+
+    @property
+    def next(self) -> str:
+        """A name that no version has had."""
+        builds = [run.cause or "" for run in self._newest(REBUILD, *Status)]
+        return self._name(max([1, *map(self._number, builds)]) + 1)
+
+    def built(self) -> Version | None:
+        """Return the version that was built to its end and not swapped yet."""
+        names = sorted(self._refs(SnapshotRefType.BRANCH), key=self._number)
+        return self._seen(names[-1], REBUILD, Status.BUILT) if names else None
+
+    def kept(self) -> Version | None:
+        """Return the version that the present one has replaced, if it is still there."""
+        names = sorted(self._refs(SnapshotRefType.TAG), key=self._number)
+        if not names:
+            return None
+        # It was as far as its successor when that took its place.
+        successor = self._seen(self.current, KIND, Status.PUBLISHED)
+        return Version(names[-1], successor.seen) if successor else None
+
+    def names(self) -> list[str]:
+        """Return the names of all branches and tags that versions have."""
+        return sorted(self._refs(SnapshotRefType.BRANCH) | self._refs(SnapshotRefType.TAG))
+
+    def _seen(self, name: str, kind: str, status: Status) -> Version | None:
+        seen = {run.dataset: run for run in self._newest(kind, status) if run.cause == name}
+        return Version(name, seen) if seen else None
+
+    def _newest(self, kind: str, *statuses: Status) -> list[Run]:
+        """Return the runs that have to do with versions and are at some statuses, oldest first."""
+        log = RunLog(self.catalog)
+        found: list[Recorded] = [
+            one for dataset in self.datasets for one in log.newest(kind, dataset.name)
+        ]
+        runs = [one.run for one in found if one.status in statuses]
+        mine = [run for run in runs if re.fullmatch(self._pattern, run.cause or "")]
+        return sorted(mine, key=lambda run: run.started_at)
+
+    def _refs(self, kind: SnapshotRefType) -> set[str]:
+        return {
+            name
+            for table in map(self.catalog.load_table, self.tables)
+            for name, ref in table.metadata.refs.items()
+            if ref.snapshot_ref_type == kind and re.fullmatch(self._pattern, name)
+        }
+
+    @property
+    def _pattern(self) -> str:
+        return rf"{re.escape(self.group)}_v\d+"
+
+    def _name(self, number: int) -> str:
+        return f"{self.group}_v{number}"
+
+    @staticmethod
+    def _number(name: str) -> int:
+        return int(name.rpartition("_v")[2])
