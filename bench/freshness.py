@@ -13,16 +13,13 @@ process cost.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from _homes import BenchHome, running_home
 
 from demo.freshness import FreshnessProbe, Positions, merged_positions, polling
 from demo.tour import sample_files
@@ -31,7 +28,6 @@ from lakehouse.processes import Supervisor
 from lakehouse.settings import Role, Settings, roles_folder
 from serving.engines import Engine, sql_engine
 
-LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
 AMENDMENTS = ["--corrections", "0.001", "--cancels", "0.001"]
 # For minutes the JVM compiles Spark beside the work: how long it has had belongs to the figure.
@@ -50,7 +46,7 @@ def cpu_seconds(home: Path) -> dict[str, float]:
     return used
 
 
-def load(options: argparse.Namespace, seconds: float, environ: dict[str, str], *, day: int) -> None:
+def load(home: BenchHome, options: argparse.Namespace, seconds: float, *, day: int) -> None:
     """Produce for some time; on another day clients do not repeat what they did."""
     rate = ["--rate", str(options.rate)]
     if options.of == "positions":
@@ -59,9 +55,7 @@ def load(options: argparse.Namespace, seconds: float, environ: dict[str, str], *
     else:
         limits = ["--symbols", str(options.symbols), "--seed", "7", "--seconds", str(seconds)]
         words = ["synth", *rate, *limits, *FAULTS, *AMENDMENTS]
-    subprocess.run(
-        [LAKEHOUSE, *words, "--json"], env=environ, check=True, stdout=subprocess.DEVNULL
-    )
+    home.ask(*words, "--json")
 
 
 def held_positions(engine: Engine) -> Callable[[], Positions]:
@@ -102,36 +96,29 @@ class Timed:
         return {f"p{share}": round(cuts[share - 1], 3) for share in (50, 95, 99)}
 
 
-def memory_bytes(environ: dict[str, str]) -> dict[str, int]:
+def memory_bytes(home: BenchHome) -> dict[str, int]:
     """Return what each process takes, as `lakehouse status` tells it."""
-    done = subprocess.run(
-        [LAKEHOUSE, "status", "--json"], env=environ, check=True, stdout=subprocess.PIPE
-    )
-    return {one["name"]: one["memory_bytes"] for one in json.loads(done.stdout)}
+    return {one["name"]: one["memory_bytes"] for one in json.loads(home.ask("status", "--json"))}
 
 
-def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
-    """Run the platform on ``home`` under load and return what was seen."""
-    environ = os.environ | {"LAKEHOUSE_HOME": str(home)}
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """Run the platform on a home of its own under load and return what was seen."""
     began = time.monotonic()
-    subprocess.run([LAKEHOUSE, "up", "--profile", options.profile], env=environ, check=True)
-    start_seconds = time.monotonic() - began
-    try:
-        load(options, options.warm_up, environ, day=1)
-        visible = Timed(home, options.of)
-        client = client_settings(settings_of(home, "ingest"))
+    with running_home("freshness", "--profile", options.profile) as home:
+        start_seconds = time.monotonic() - began
+        load(home, options, options.warm_up, day=1)
+        visible = Timed(home.path, options.of)
+        client = client_settings(settings_of(home.path, "ingest"))
         topic = FILLS_TOPIC if options.of == "positions" else TRADES_TOPIC
         probe = FreshnessProbe(client, topic, visible, sample_every=SAMPLE_EVERY)
-        before, began = cpu_seconds(home), time.monotonic()
+        before, began = cpu_seconds(home.path), time.monotonic()
         with probe, polling(probe) as failure:
-            load(options, options.seconds, environ, day=2)
+            load(home, options, options.seconds, day=2)
             took = time.monotonic() - began
-            after = cpu_seconds(home)
+            after = cpu_seconds(home.path)
             failure.check()
             found = probe.freshness()
-        memory = memory_bytes(environ)
-    finally:
-        subprocess.run([LAKEHOUSE, "down"], env=environ, check=True)
+        memory = memory_bytes(home)
     if found is None:
         raise SystemExit("nothing became visible")
     return {
@@ -164,8 +151,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="freshness-") as folder:
-        figures = measure(Path(folder) / "home", options)
+    figures = measure(options)
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))

@@ -12,15 +12,14 @@ event that was sent must be in the view, once.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from _homes import BenchHome, running_home
 
 import schemas
 from batch.maintenance.job import Maintenance
@@ -29,7 +28,6 @@ from lakehouse.settings import Settings
 from lakehouse.spark import spark_session
 from serving.engine import SqlEngine
 
-LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
 TABLES = ("bronze.market_trades", "silver.trades_rt", "gold.bars_1m_rt")
 QUERY = "SELECT coalesce(sum(trade_count), 0) AS trades FROM serving.bars_1m"
 # The lander's newest rows are left alone, as they are for longer in earnest.
@@ -39,14 +37,13 @@ DEADLINE_SECONDS = 300.0
 
 
 def start_load(
-    options: argparse.Namespace, environ: dict[str, str], seed: int
+    home: BenchHome, options: argparse.Namespace, seed: int
 ) -> "subprocess.Popen[bytes]":
     """Start to produce; another seed gives other trades, of another hour."""
     start = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4 - seed)
     limits = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
     limits += ["--start", start.isoformat(timespec="seconds"), "--seed", str(seed)]
-    words = ["synth", *limits, "--json"]
-    return subprocess.Popen([LAKEHOUSE, *words], env=environ, stdout=subprocess.PIPE)
+    return home.start("synth", *limits, "--json")
 
 
 def sent(load: "subprocess.Popen[bytes]") -> int:
@@ -104,19 +101,17 @@ def keep_up(maintenance: Maintenance, engine: SqlEngine) -> dict[str, object]:
     }
 
 
-def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
-    """Run the platform on ``home`` and return what was seen."""
-    environ = os.environ | {"LAKEHOUSE_HOME": str(home)}
-    settings = Settings(home=home)
-    subprocess.run([LAKEHOUSE, "up"], env=environ, check=True)
+def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, object]:
+    """Keep up what streams into ``home``, twice, and return what was seen."""
+    settings = Settings(home=home.path)
     spark = spark_session(settings, "maintain")
     catalog = load_catalog(settings)
     engine = SqlEngine(catalog)
     try:
         # A session of its own age: what starting it costs is no upkeep.
         Maintenance(spark, catalog, datetime.now(UTC)).run([schemas.contract("ops.runs")])
-        events = sent(start_load(options, environ, 1))
-        load = start_load(options, environ, 2)
+        events = sent(start_load(home, options, 1))
+        load = start_load(home, options, 2)
         busy = keep_up(Maintenance(spark, catalog, datetime.now(UTC), newest=NEWEST), engine)
         busy["load_was_on"] = load.poll() is None
         events += sent(load)
@@ -128,7 +123,6 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, object]:
     finally:
         engine.close()
         spark.stop()
-        subprocess.run([LAKEHOUSE, "down"], env=environ, check=True)
     return {"rate": options.rate, "events": events, "under_load": busy, "at_rest": resting}
 
 
@@ -139,8 +133,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0, help="length of each load")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="maintenance-") as folder:
-        figures = measure(Path(folder) / "home", options)
+    with running_home("maintenance") as home:
+        figures = measure(home, options)
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))

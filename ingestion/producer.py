@@ -1,6 +1,5 @@
 """Sends events to the log so that each arrives once and in order, or the failure is heard."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,14 +8,19 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from ingestion.adapters import event_key
-from lakehouse.errors import LakehouseError
+from ingestion.delivery import (
+    DELIVERY_TIMEOUT_SECONDS,
+    MAX_MESSAGE_BYTES,
+    METADATA_TIMEOUT_SECONDS,
+    DeliveryError,
+    connected,
+)
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ClientSettings
 
 log = structlog.get_logger(__name__)
-
 
 STAGE: Final = "producer"
 # Headers of a dead letter that not every one has: when a frame was received, ns since 1970 UTC, and
@@ -24,18 +28,6 @@ STAGE: Final = "producer"
 RECEIVED_AT_HEADER: Final = "received_at_ns"
 PAYLOAD_BYTES_HEADER: Final = "payload_bytes"
 
-# Long enough to sit out a broker's restart; after that somebody has to know.
-DELIVERY_TIMEOUT_SECONDS: Final = 120.0
-METADATA_TIMEOUT_SECONDS: Final = 10.0
-# Every request costs the broker the same, however little is in it: at 5,000 events a second over
-# four partitions, waiting 25 ms is a sixth of the requests of waiting 5, and nobody sees it.
-LINGER_MS: Final = 25
-# Above this many waiting messages, sending waits for the broker.
-QUEUE_MESSAGES: Final = 200_000
-QUEUE_KBYTES: Final = 128 * 1024
-# The broker's own limit (infra/kafka/server.properties). It is far above that of an event, so that
-# what is too large for an event still fits into a dead letter.
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 # What a dead letter weighs beyond its payload: headers and framing.
 MESSAGE_OVERHEAD_BYTES: Final = 16 * 1024
 MAX_DEAD_LETTER_BYTES: Final = MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES
@@ -48,28 +40,6 @@ _SHOWN_KEY_BYTES: Final = 100
 Headers = list[tuple[str, str | bytes | None]]
 Encode = Callable[[Mapping[str, Any]], bytes]
 Key = Callable[[Any], bytes]
-
-
-class DeliveryError(LakehouseError):
-    """Messages were handed over but never acknowledged.
-
-    Attributes:
-        topic: Topic of the first message that failed.
-        key: Its key.
-        count: How many failed.
-    """
-
-    def __init__(self, topic: str, key: bytes | None, count: int, cause: str) -> None:
-        self.topic, self.key, self.count = topic, key, count
-        name = (key or b"").decode(errors="backslashreplace")
-        super().__init__(
-            f"{count} message(s) were not delivered; the first was for topic {topic}, "
-            f"key {name!r}: {cause}"
-        )
-
-
-class BrokerUnavailableError(LakehouseError):
-    """No broker answers, or it does not have the topics that events go to."""
 
 
 class KafkaClient(Protocol):
@@ -102,31 +72,6 @@ class Delivered:
     events: int
     dead_letters: Mapping[str, int]
     """Count of dead letters by reason."""
-
-
-def producer_settings(
-    client: ClientSettings,
-    *,
-    delivery_timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
-    compression: str = "lz4",
-) -> dict[str, str | int | float | bool]:
-    """Return librdkafka's settings for a producer that neither loses nor doubles nor reorders."""
-    return {
-        **client,
-        "client.id": "lakehouse-producer",
-        "enable.idempotence": True,
-        "acks": "all",
-        # The Java clients' partitioner: whoever produces, a key is always in one partition.
-        "partitioner": "murmur2_random",
-        "compression.type": compression,
-        "linger.ms": LINGER_MS,
-        "queue.buffering.max.messages": QUEUE_MESSAGES,
-        "queue.buffering.max.kbytes": QUEUE_KBYTES,
-        "message.max.bytes": MAX_MESSAGE_BYTES,
-        "delivery.timeout.ms": int(delivery_timeout_seconds * 1000),
-        # Successes are counted, not reported one by one.
-        "delivery.report.only.error": True,
-    }
 
 
 class EventProducer:
@@ -178,19 +123,9 @@ class EventProducer:
         Raises:
             BrokerUnavailableError: No broker answers, or a topic does not exist.
         """
-        producer = Producer(producer_settings(client), logger=logging.getLogger("librdkafka"))
-        servers = client["bootstrap.servers"]
-        try:
-            topics = producer.list_topics(timeout=timeout_seconds).topics
-        except KafkaException as error:
-            raise BrokerUnavailableError(
-                f"no Kafka broker answers at {servers}: {error.args[0].str()}"
-            ) from error
-        for wanted in (topic, DEAD_LETTERS_TOPIC):
-            if wanted not in topics:
-                raise BrokerUnavailableError(
-                    f"the broker at {servers} has no topic {wanted}: run `lakehouse up`"
-                )
+        producer = connected(
+            client, topics=(topic, DEAD_LETTERS_TOPIC), timeout_seconds=timeout_seconds
+        )
         return cls(producer, encode, max_payload_bytes=max_payload_bytes, topic=topic, key=key)
 
     def send(self, event: Mapping[str, Any]) -> None:

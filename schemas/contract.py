@@ -29,6 +29,15 @@ class ContractError(LakehouseError):
         self.problem = problem
 
 
+class StatementError(ValueError):
+    """Something that a contract states cannot be meant; says at which field, and why."""
+
+    def __init__(self, location: str, problem: str) -> None:
+        super().__init__(f"{location}: {problem}")
+        self.location = location
+        self.problem = problem
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its Iceberg type, what it means, in which unit, and how it may be shown."""

@@ -15,7 +15,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from schemas.contract import Column, FileColumn, FileDataset
+from schemas.contract import Column, FileColumn, FileDataset, StatementError
 
 # How the standard calls a schema object that is no table.
 FILE = "file"
@@ -31,15 +31,6 @@ COLUMN_TYPES: tuple[type[IcebergType], ...] = (
     TimestamptzType,
 )
 RULES = {"pattern", "minimum", "exclusiveMinimum"}
-
-
-class FileRuleError(ValueError):
-    """What is said of a file cannot be meant; says where and why."""
-
-    def __init__(self, location: str, problem: str) -> None:
-        super().__init__(f"{location}: {problem}")
-        self.location = location
-        self.problem = problem
 
 
 def file_dataset(
@@ -59,11 +50,11 @@ def file_dataset(
         customs: Custom properties of the schema object.
 
     Raises:
-        FileRuleError: A format, a type, a rule or a name is not one that loading can use.
+        StatementError: A format, a type, a rule or a name is not one that loading can use.
     """
     formats = customs.get("formats")
     if not isinstance(formats, list) or not formats or not set(formats) <= set(FORMATS):
-        raise FileRuleError(f"{name}.formats", f"{formats!r} are not some of {FORMATS}")
+        raise StatementError(f"{name}.formats", f"{formats!r} are not some of {FORMATS}")
     found = tuple(
         _file_column(f"{name}.{column.name}", column, stated)
         for column, stated in zip(columns, properties, strict=True)
@@ -72,23 +63,23 @@ def file_dataset(
     for column in found:
         for word in (column.name, *column.synonyms):
             if word in seen:
-                raise FileRuleError(f"{name}.{column.name}.synonyms", f"{word!r} is stated twice")
+                raise StatementError(f"{name}.{column.name}.synonyms", f"{word!r} is stated twice")
             seen.add(word)
     return FileDataset(name, table, tuple(formats), found)
 
 
 def _file_column(where: str, column: Column, stated: SchemaProperty) -> FileColumn:
     if not isinstance(column.type, COLUMN_TYPES):
-        raise FileRuleError(f"{where}.physicalType", f"{column.type} is not read from files")
+        raise StatementError(f"{where}.physicalType", f"{column.type} is not read from files")
     rules = stated.logicalTypeOptions or {}
     for unknown in rules.keys() - RULES:
-        raise FileRuleError(f"{where}.logicalTypeOptions.{unknown}", "is not a known rule")
+        raise StatementError(f"{where}.logicalTypeOptions.{unknown}", "is not a known rule")
     pattern = rules.get("pattern")
     if pattern is not None:
         try:
             re.compile(pattern)
         except (re.error, TypeError) as error:
-            raise FileRuleError(f"{where}.logicalTypeOptions.pattern", str(error)) from error
+            raise StatementError(f"{where}.logicalTypeOptions.pattern", str(error)) from error
     return FileColumn(
         name=column.name,
         type=column.type,
@@ -107,5 +98,5 @@ def _number(where: str, rules: Mapping[str, Any], rule: str) -> Decimal | None:
     if bound is None:
         return None
     if isinstance(bound, bool) or not isinstance(bound, int):
-        raise FileRuleError(f"{where}.logicalTypeOptions.{rule}", f"{bound!r} is no whole number")
+        raise StatementError(f"{where}.logicalTypeOptions.{rule}", f"{bound!r} is no whole number")
     return Decimal(bound)

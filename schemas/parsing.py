@@ -1,8 +1,7 @@
 """From the text of an Open Data Contract Standard document to typed contracts, or a refusal."""
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from open_data_contract_standard.model import (
@@ -13,61 +12,28 @@ from open_data_contract_standard.model import (
 )
 
 from schemas.contract import (
-    EVENT_TIME,
     Column,
     ContractError,
     FileDataset,
     Partitioning,
-    SchemaVersion,
+    StatementError,
     TableContract,
-    Topic,
 )
 from schemas.documents import read_document
 from schemas.dropped_files import (
     FILE,
     FILE_COLUMN_CUSTOM_PROPERTIES,
     FILE_CUSTOM_PROPERTIES,
-    FileRuleError,
     file_dataset,
 )
+from schemas.log_topics import log_topic
 from schemas.quality import QualityRule, QualityRuleError, quality_rules
+from schemas.service_levels import freshness_seconds, retention_days
 from schemas.types import parse_transform, parse_type
+from schemas.write_profiles import PROFILES, SPEED_TWIN_PROPERTIES
 
-# Rounded up, so that a leap year never shortens what was promised.
-DAYS_PER_UNIT = {"d": 1.0, "y": 365.2425}
-SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-UNTIL_PRUNED = "until_pruned"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TABLE_NAME = re.compile(rf"{NAME.pattern}\.{NAME.pattern}")
-
-BASE_PROPERTIES = {
-    # Version 2 is the newest that Spark, Trino and PyIceberg all write.
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    # How long a snapshot can be read: a week of hourly publications to look back at.
-    "history.expire.max-snapshot-age-ms": str(7 * 24 * 60 * 60 * 1000),
-}
-# A table that commits every second must bound its own history, or planning a scan and writing
-# the metadata file grow with every commit. Sixty versions are about a minute of commits: longer
-# than any reader holds a metadata file that it has just looked up.
-STREAMING_PROPERTIES = {
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "60",
-    "commit.manifest-merge.enabled": "true",
-    # A reader opens every manifest; ten are read in milliseconds, Iceberg's hundred are not.
-    "commit.manifest.min-count-to-merge": "10",
-    # Others commit to the table all the time: an append waits for its turn, it does not fail.
-    "commit.retry.num-retries": "20",
-    # Each snapshot that is kept costs every commit about 0.1 ms of CPU: at two commits a second,
-    # five minutes of history are a tenth of a core.
-    "history.expire.max-snapshot-age-ms": str(5 * 60 * 1000),
-}
-# Pruning deletes row versions that no append adds to, so appends meanwhile are no conflict.
-SPEED_TWIN_PROPERTIES = {
-    "write.merge.isolation-level": "snapshot",
-    "write.delete.isolation-level": "snapshot",
-}
-PROFILES = {"batch": BASE_PROPERTIES, "streaming": BASE_PROPERTIES | STREAMING_PROPERTIES}
 
 TABLE_CUSTOM_PROPERTIES = {
     "writeProfile",
@@ -77,7 +43,6 @@ TABLE_CUSTOM_PROPERTIES = {
     "topic",
     "tableProperties",
 }
-TOPIC_KEYS = {"name", "key", "subject", "versions", "eventTime"}
 COLUMN_CUSTOM_PROPERTIES = {"unit", "partitionTransform", "pii"}
 
 
@@ -91,7 +56,10 @@ def parse(text: str, source: str) -> list[TableContract]:
     Raises:
         ContractError: The document breaks the standard or our rules; names the field.
     """
-    return _Document(text, source).contracts()
+    try:
+        return _Document(text, source).contracts()
+    except StatementError as error:
+        raise ContractError(source, error.location, error.problem) from error
 
 
 class _Document:
@@ -103,6 +71,7 @@ class _Document:
         if len(tables) != 1:
             raise self._error("schema", f"must hold one table, holds {len(tables)}")
         self._table: SchemaObject = tables[0]
+        self._service_levels = self._standard.slaProperties or []
         self._files = [entry for entry in stated if entry.physicalType == FILE]
         self._name = self._table.physicalName or ""
         if not TABLE_NAME.fullmatch(self._name):
@@ -120,7 +89,7 @@ class _Document:
             raise self._error(
                 f"{self._name}.writeProfile", f"{profile!r} is not one of {sorted(PROFILES)}"
             )
-        twin = self._custom.get("speedTwin")
+        twin, topic = self._custom.get("speedTwin"), self._custom.get("topic")
         table = TableContract(
             name=self._name,
             description=self._text(
@@ -133,10 +102,10 @@ class _Document:
             key_is_nullable=bool(self._custom.get("nullableKey", False)),
             partitioning=self._partitioning(properties),
             sort_order=self._sort_order(names),
-            retention_days=self._days(self._name),
-            freshness_seconds=self._seconds(self._name),
+            retention_days=retention_days(self._service_levels, self._name),
+            freshness_seconds=freshness_seconds(self._service_levels, self._name),
             properties=PROFILES[profile] | self._table_properties(),
-            topics=tuple(self._topics()),
+            topics=() if topic is None else (log_topic(topic, f"{self._name}.topic"),),
             quality=tuple(self._quality()),
             speed_twin=twin,
             files=self._dataset(),
@@ -155,8 +124,8 @@ class _Document:
             key_is_nullable=table.key_is_nullable,
             partitioning=table.partitioning,
             sort_order=table.sort_order,
-            retention_days=self._days(name),
-            freshness_seconds=self._seconds(name),
+            retention_days=retention_days(self._service_levels, name),
+            freshness_seconds=freshness_seconds(self._service_levels, name),
             properties=PROFILES["streaming"] | SPEED_TWIN_PROPERTIES,
             batch_twin=table.name,
         )
@@ -172,10 +141,7 @@ class _Document:
             raise self._error("schema.physicalName", f"bad name {name!r}")
         customs = self._customs(stated.customProperties, name, FILE_CUSTOM_PROPERTIES)
         columns = self._columns(name, properties, FILE_COLUMN_CUSTOM_PROPERTIES)
-        try:
-            return file_dataset(name, self._name, tuple(columns), properties, customs)
-        except FileRuleError as error:
-            raise self._error(error.location, error.problem) from error
+        return file_dataset(name, self._name, tuple(columns), properties, customs)
 
     def _columns(
         self, owner: str, properties: tuple[SchemaProperty, ...], known: set[str]
@@ -254,32 +220,6 @@ class _Document:
                 raise self._error(where, f"{name!r} is not a column")
         return tuple(order)
 
-    def _topics(self) -> Iterator[Topic]:
-        topic = self._custom.get("topic")
-        where = f"{self._name}.topic"
-        if topic is None:
-            return
-        if not isinstance(topic, dict):
-            raise self._error(where, "must be a mapping")
-        for key in topic.keys() - TOPIC_KEYS:
-            raise self._error(f"{where}.{key}", "is not a key of a topic")
-        versions = []
-        for number, version in enumerate(topic.get("versions", [])):
-            if not isinstance(version, dict) or version.keys() != {"id", "file"}:
-                raise self._error(f"{where}.versions[{number}]", "must hold id and file")
-            if not isinstance(version["id"], int) or not 0 < version["id"] < 2**31:
-                raise self._error(f"{where}.versions[{number}].id", "must be a positive integer")
-            versions.append(SchemaVersion(version["id"], str(version["file"])))
-        if bool(versions) != bool(topic.get("subject")):
-            raise self._error(f"{where}.subject", "goes with versions: both or neither")
-        yield Topic(
-            name=self._text(topic.get("name"), f"{where}.name"),
-            key=topic.get("key"),
-            subject=topic.get("subject"),
-            versions=tuple(versions),
-            event_time=str(topic.get("eventTime", EVENT_TIME)),
-        )
-
     def _quality(self) -> Iterator[QualityRule]:
         try:
             yield from quality_rules(self._table.quality or ())
@@ -295,32 +235,6 @@ class _Document:
     def _owner(self) -> str:
         team = self._standard.team
         return self._text(team.name if isinstance(team, Team) else None, "team.name")
-
-    def _days(self, element: str) -> int | None:
-        value, unit = self._service_level("retention", element)
-        if value == UNTIL_PRUNED:
-            return None
-        return math.ceil(self._scaled("retention", element, value, unit, DAYS_PER_UNIT))
-
-    def _seconds(self, element: str) -> float:
-        value, unit = self._service_level("latency", element)
-        return self._scaled("latency", element, value, unit, SECONDS_PER_UNIT)
-
-    def _service_level(self, name: str, element: str) -> tuple[object, str | None]:
-        for prop in self._standard.slaProperties or ():
-            if prop.property == name and prop.element == element:
-                return prop.value, prop.unit
-        raise self._error(f"slaProperties.{name}", f"is not stated for element {element}")
-
-    def _scaled(
-        self, name: str, element: str, value: object, unit: str | None, scale: Mapping[str, float]
-    ) -> float:
-        where = f"slaProperties.{name}({element})"
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise self._error(f"{where}.value", f"{value!r} is not a positive number")
-        if unit is None or unit not in scale:
-            raise self._error(f"{where}.unit", f"{unit!r} is not one of {sorted(scale)}")
-        return value * scale[unit]
 
     def _customs(
         self, properties: list[CustomProperty] | None, where: str, known: set[str]

@@ -1,23 +1,16 @@
 """Sends messages to the log and tells where each came to stand."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
 from ingestion.dead_letters.lineage import Coordinates
 from ingestion.dead_letters.redrives import Sent
 from ingestion.dead_letters.remaking import Message
-from ingestion.producer import (
-    DELIVERY_TIMEOUT_SECONDS,
-    METADATA_TIMEOUT_SECONDS,
-    BrokerUnavailableError,
-    DeliveryError,
-    producer_settings,
-)
+from ingestion.delivery import DELIVERY_TIMEOUT_SECONDS, DeliveryError, connected
 from lakehouse.kafka import ClientSettings
 
 # librdkafka's word for a partition that the key decides.
@@ -73,16 +66,11 @@ class Outbox:
         Raises:
             BrokerUnavailableError: No broker answers.
         """
-        own = {"client.id": "lakehouse-redrive", "delivery.report.only.error": False}
-        producer = Producer(producer_settings(client) | own, logger=logging.getLogger("librdkafka"))
-        try:
-            producer.list_topics(timeout=METADATA_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            servers = client["bootstrap.servers"]
-            raise BrokerUnavailableError(
-                f"no Kafka broker answers at {servers}: {error.args[0].str()}"
-            ) from error
-        return cls(producer)
+        return cls(
+            connected(
+                client, {"client.id": "lakehouse-redrive", "delivery.report.only.error": False}
+            )
+        )
 
     def put(self, letter: Coordinates, message: Message, links: Mapping[str, bytes]) -> None:
         """Hand over the message that was made of a letter; waits while the queue is full."""

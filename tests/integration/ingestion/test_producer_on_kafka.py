@@ -21,7 +21,8 @@ from confluent_kafka.admin import AdminClient
 from websockets.asyncio.server import ServerConnection, serve
 
 from ingestion.adapters import venue_of_file
-from ingestion.producer import BrokerUnavailableError, EventProducer
+from ingestion.delivery import BrokerUnavailableError
+from ingestion.producer import EventProducer
 from ingestion.replay import adapters_for, replay
 from lakehouse.broker import PROCESS, start_broker
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, client_settings, ensure_topics

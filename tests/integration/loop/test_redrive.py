@@ -28,8 +28,8 @@ from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
 from batch.reconciliation import Reconciliation
 from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
+from ingestion.delivery import producer_settings
 from ingestion.lander.lander import Lander
-from ingestion.producer import producer_settings
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.kafka import TRADES_TOPIC

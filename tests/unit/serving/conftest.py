@@ -1,9 +1,11 @@
 """A lake with tables of both layers, filled by PyIceberg; and rows that differ in what matters."""
 
+import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +16,12 @@ from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from schemas import tables
 from serving.engine import SqlEngine
+
+if TYPE_CHECKING:
+    from view_bench import Bench
+
+# The tests of this folder import what lies beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 Row = dict[str, Any]
 NOON = datetime(2024, 8, 8, 12, 0, tzinfo=UTC)
@@ -33,6 +41,13 @@ TABLES = (
     "silver.trades_rt",
     "silver.instruments",
 )
+
+
+@pytest.fixture(scope="module")
+def bench() -> "Bench":
+    from view_bench import Bench
+
+    return Bench()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Dead letters as the lander writes them, and a lake that has nothing else."""
+"""Dead letters as the lander writes them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -7,20 +7,8 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
-import schemas
-from lakehouse.catalog import load_catalog
-from lakehouse.settings import Settings
-from schemas import tables
-
 NOON = datetime(2024, 8, 9, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-def letters_only(settings: Settings) -> Catalog:
-    """Return a catalog with the dead letters and their audit trail, empty."""
-    catalog = load_catalog(settings)
-    tables.apply(catalog, [schemas.contract(n) for n in ("bronze.dead_letters", "ops.redrives")])
-    return catalog
 
 
 def row(offset: int | None = 0, **fields: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from dead_letter_rows import DAY, NOON, letters_only, refuse, row
+from dead_letter_rows import DAY, NOON, refuse, row
 from pyiceberg.catalog import Catalog
 from trade_log import payload, stored_payload
 from typer.testing import CliRunner
@@ -27,11 +27,14 @@ EVENT = payload(event_time=datetime(2024, 8, 9, tzinfo=UTC))
 
 
 @pytest.fixture
-def catalog(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+def catalog(
+    catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Catalog]:
+    """The same, where the verbs look for it."""
     monkeypatch.setenv("LAKEHOUSE_HOME", str(settings.home))
     monkeypatch.setenv("COLUMNS", "200")
     get_settings.cache_clear()
-    yield letters_only(settings)
+    yield catalog
     get_settings.cache_clear()
 
 

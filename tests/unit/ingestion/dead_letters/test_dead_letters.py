@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from dead_letter_rows import DAY, NOON, letters_only, refuse, row
+from dead_letter_rows import DAY, NOON, refuse, row
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
@@ -20,15 +20,9 @@ from ingestion.dead_letters.lineage import (
     link,
 )
 from ingestion.dead_letters.redrives import Outcome, Redrive, Redrives, Sent
-from lakehouse.settings import Settings
 
 TRADES, FRAMES = "market.trades", "ingest.dead_letters"
 HERE = Coordinates(TRADES, 0, 3, 1234)
-
-
-@pytest.fixture
-def catalog(settings: Settings) -> Catalog:
-    return letters_only(settings)
 
 
 def offsets(catalog: Catalog, selection: Selection) -> list[int | None]:

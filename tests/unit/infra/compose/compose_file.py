@@ -1,0 +1,41 @@
+"""What docker-compose.yml says, as the tests of this folder ask it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lakehouse.infra import CHECKOUT
+
+Service = dict[str, Any]
+
+HOME = "/var/lib/lakehouse"
+# In a container, and not as a component of the native stack.
+ONLY_IN_CONTAINERS = {"init", "batch", "reconcile", "produce", "sql"} | {
+    *("grafana", "jaeger", "loki", "logs"),
+}
+OFFICIAL = {"grafana", "jaeger", "loki", "logs"}
+
+
+def mib(text: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([mg])", text).groups()  # type: ignore[union-attr]
+    return int(number) * (1024 if unit == "g" else 1)
+
+
+def memory_of(service: Service) -> int:
+    return mib(service["deploy"]["resources"]["limits"]["memory"])
+
+
+def mounts(service: Service) -> list[tuple[str | None, str, bool]]:
+    """Source, target, and whether it can only be read."""
+    found = []
+    for volume in service.get("volumes", []):
+        if isinstance(volume, str):
+            source, target, *rest = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")
+            found.append((source, target, rest == ["ro"]))
+        else:
+            found.append((volume.get("source"), volume["target"], volume.get("read_only", False)))
+    return found
+
+
+def dockerfile() -> str:
+    return Path(CHECKOUT, "infra", "images", "Dockerfile").read_text()

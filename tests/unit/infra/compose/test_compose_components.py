@@ -1,0 +1,63 @@
+"""docker-compose.yml runs what the native stack runs, component by component."""
+
+from compose_file import OFFICIAL, ONLY_IN_CONTAINERS, Service
+
+from lakehouse.components import Component
+from lakehouse.infra import CHECKOUT
+from lakehouse.settings import Settings
+
+# What a service waits for that its component does not come after, beside `init`.
+MORE_TO_WAIT_FOR = {"metrics": {"views"}}
+
+
+def test_every_component_is_a_service_and_every_service_is_accounted_for(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    assert set(services) == set(native) | ONLY_IN_CONTAINERS
+
+
+def test_a_server_runs_the_component_of_its_name(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    for name, component in native.items():
+        if component.launch is not None:
+            assert services[name]["command"] == ["stack", "run", name]
+            assert services[name]["healthcheck"]["test"] == ["CMD", "healthy", name]
+    # Tasks run the verbs that `lakehouse up` runs.
+    tasks = {name for name, component in native.items() if component.launch is None}
+    assert {name: services[name]["command"] for name in tasks} == {
+        "tables": ["schemas", "apply"],
+        "views": ["views", "apply"],
+    }
+
+
+def test_a_service_waits_for_what_its_component_comes_after(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    for name, component in native.items():
+        waits = services[name]["depends_on"]
+        assert set(waits) == {"init", *component.after} | MORE_TO_WAIT_FOR.get(name, set()), name
+        for before, how in waits.items():
+            ends = before == "init" or native[before].launch is None
+            expected = "service_completed_successfully" if ends else "service_healthy"
+            assert how == {"condition": expected}, (name, before)
+
+
+def test_what_a_service_is_told_is_a_setting(services: dict[str, Service]) -> None:
+    known = {f"LAKEHOUSE_{field.upper()}" for field in Settings.model_fields}
+    for name, service in services.items():
+        told = set(service.get("environment", {}))
+        assert told <= known if name not in OFFICIAL else not told & known, name
+
+
+def test_profiles(services: dict[str, Service], native: dict[str, Component]) -> None:
+    by_hand = {name for name, service in services.items() if service["profiles"] == ["by-hand"]}
+    assert by_hand == {"batch", "reconcile", "produce", "sql"}
+    ml = {name for name, service in services.items() if service["profiles"] == ["ml"]}
+    assert ml == {"mlflow"}
+    core = {
+        name for name, s in services.items() if s["profiles"] == ["core", "ml", "observability"]
+    }
+    observing = {"prometheus", "alertmanager", "postgresql-exporter"}
+    assert core == set(native) - {"mlflow", *observing} | {"init"}
+    assert "COMPOSE_PROFILES=core\n" in (CHECKOUT / ".env").read_text()

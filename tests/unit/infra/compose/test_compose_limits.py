@@ -1,0 +1,48 @@
+"""What a container may take, how long it may take to stop, and what it may do."""
+
+from compose_file import Service, dockerfile, memory_of
+
+from lakehouse.components import Component
+from lakehouse.stack.foreground import WATCHER_MIB
+
+PRINTED_BUDGET_MIB = 12 * 1024
+
+
+def test_a_limit_is_what_the_component_may_take_and_what_watches_it(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    for name, component in native.items():
+        if component.launch is not None:
+            assert memory_of(services[name]) == component.memory_mib + WATCHER_MIB, name
+
+
+def test_the_core_keeps_to_the_budget_that_is_printed(services: dict[str, Service]) -> None:
+    core = [s for s in services.values() if "core" in s["profiles"] and s["restart"] != "no"]
+    assert sum(map(memory_of, core)) <= PRINTED_BUDGET_MIB
+
+
+def test_a_stop_is_given_longer_than_the_component_takes(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    for name, component in native.items():
+        seconds = int(services[name]["stop_grace_period"].removesuffix("s"))
+        assert seconds > component.grace_seconds
+
+
+def test_nothing_of_ours_has_more_rights_than_it_needs(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert "privileged" not in service
+        assert "docker.sock" not in str(service)
+    assert "\nUSER lakehouse\n" in dockerfile()
+
+
+def test_every_service_is_limited_and_its_log_is(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        limits = service["deploy"]["resources"]["limits"]
+        # An engine refuses more cores than the machine has; a laptop may have two.
+        assert 0 < float(limits["cpus"]) <= 2, name
+        assert memory_of(service) > 0
+        assert service["logging"]["options"]["max-size"] == "10m"

@@ -1,0 +1,151 @@
+"""Who can reach whom, and who is to be had from outside."""
+
+import re
+from typing import Any, get_args
+
+import pytest
+from compose_file import Service
+
+from lakehouse.settings import Role
+from lakehouse.stack.installation import PORTS
+
+# Which layer's network each service is in, and so who may know whom by name.
+NETWORKS = {
+    "init": set(),
+    "postgresql": {"storage"},
+    "postgresql-exporter": {"storage"},
+    "minio": {"compute", "storage"},
+    "kafka": {"compute", "ingest"},
+    "registry": {"ingest", "storage"},
+    "tables": {"ingest", "storage"},
+    "land": {"ingest", "storage"},
+    "produce": {"ingest"},
+    "spark-master": {"compute"},
+    "spark-worker-1": {"compute"},
+    "spark-worker-2": {"compute"},
+    "speed": {"compute", "ingest", "storage"},
+    "batch": {"compute", "ingest", "storage"},
+    "reconcile": {"compute", "ingest", "storage"},
+    "trino": {"serving", "storage"},
+    "views": {"serving"},
+    "metrics": {"ingest", "serving", "storage"},
+    "sql": {"serving"},
+    "mlflow": {"serving", "storage"},
+    "alertmanager": {"serving"},
+    "prometheus": {"compute", "ingest", "serving", "storage"},
+    "grafana": {"serving"},
+    "jaeger": {"compute", "ingest", "serving"},
+    "loki": {"serving"},
+    "logs": {"serving"},
+}
+# A way from one to the other must not exist.
+APART = [
+    ("grafana", "minio"),
+    ("grafana", "postgresql"),
+    ("grafana", "kafka"),
+    ("sql", "minio"),
+    ("sql", "postgresql"),
+    ("sql", "kafka"),
+    ("sql", "spark-master"),
+    ("produce", "minio"),
+    ("produce", "postgresql"),
+    ("produce", "spark-master"),
+    ("produce", "trino"),
+    ("land", "spark-master"),
+    ("land", "grafana"),
+    ("trino", "kafka"),
+    ("trino", "spark-master"),
+    ("mlflow", "kafka"),
+    ("spark-master", "postgresql"),
+    ("spark-worker-1", "postgresql"),
+    ("spark-worker-1", "registry"),
+    ("spark-worker-1", "trino"),
+]
+# What each component asks, natively at an address of this machine.
+ASKS = {
+    "postgresql-exporter": {"postgresql"},
+    "registry": {"postgresql"},
+    "tables": {"postgresql", "minio", "registry"},
+    "land": {"kafka", "registry", "postgresql", "minio"},
+    "produce": {"kafka", "registry"},
+    "spark-worker-1": {"spark-master", "kafka", "minio", "speed", "batch", "spark-worker-2"},
+    "spark-worker-2": {"spark-master", "kafka", "minio", "speed", "batch", "spark-worker-1"},
+    "speed": {"kafka", "registry", "postgresql", "minio", "spark-master"},
+    "batch": {"registry", "postgresql", "minio", "spark-master"},
+    "reconcile": {"postgresql", "minio", "spark-master"},
+    "trino": {"postgresql", "minio"},
+    "views": {"trino"},
+    "sql": {"trino"},
+    "metrics": {"kafka", "postgresql", "minio"},
+    "mlflow": {"postgresql", "minio"},
+    "prometheus": {
+        *("alertmanager", "kafka", "land", "metrics", "minio", "postgresql-exporter"),
+        *("registry", "speed"),
+        *("spark-master", "spark-worker-1", "spark-worker-2", "trino"),
+    },
+    "grafana": {"prometheus", "loki", "jaeger"},
+    "logs": {"loki"},
+}
+
+
+def test_each_service_is_in_the_networks_of_its_table(services: dict[str, Service]) -> None:
+    found = {name: set(service.get("networks", [])) for name, service in services.items()}
+    assert found == NETWORKS
+    assert services["init"]["network_mode"] == "none"
+
+
+def test_whoever_asks_somebody_has_a_network_with_them() -> None:
+    lost = [
+        f"{who} → {whom}"
+        for who, asked in ASKS.items()
+        for whom in asked
+        if not NETWORKS[who] & NETWORKS[whom]
+    ]
+    assert lost == []
+
+
+def test_a_worker_has_one_address() -> None:
+    """A worker listens at one only, so its name must be the same address for all who ask.
+
+    A driver listens at all of its own, so it may be in more networks.
+    """
+    assert NETWORKS["spark-worker-1"] == NETWORKS["spark-worker-2"] == {"compute"}
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_what_has_no_business_with_each_other_has_no_network_in_common(
+    one: str, other: str
+) -> None:
+    assert not NETWORKS[one] & NETWORKS[other]
+
+
+def test_storage_and_compute_have_no_way_out(compose: dict[str, Any]) -> None:
+    assert compose["networks"] == {
+        "ingest": {},
+        "storage": {"internal": True},
+        "compute": {"internal": True},
+        "serving": {},
+    }
+
+
+def test_what_is_published_is_on_the_loopback_at_its_usual_port(
+    services: dict[str, Service],
+) -> None:
+    usual = PORTS | {"grafana": 3000, "jaeger": 16686}
+    published = {}
+    for name, service in services.items():
+        for port in service.get("ports", []):
+            host, inside = re.fullmatch(
+                r"127\.0\.0\.1:\$\{PUBLISH_[A-Z]+:-(\d+)\}:(\d+)", port
+            ).groups()  # type: ignore[union-attr]
+            assert int(host) == int(inside) == usual[name], name
+            published[name] = int(host)
+    # What people ask. Log, tables and Spark are not to be had from outside.
+    assert set(published) == {"trino", "mlflow", "grafana", "prometheus", "alertmanager", "jaeger"}
+
+
+def test_every_role_of_the_settings_is_known_here() -> None:
+    """A new role may need a place in the tables above."""
+    assert set(get_args(Role)) == {
+        *("operator", "ingest", "batch", "speed", "serving", "orchestration"),
+    }
