@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from prometheus_client import REGISTRY
 
-from ingestion.adapters import VENUES, Venue, venue_named
+from ingestion.adapters import Venue
 from ingestion.crm.cli import app as crm_app
 from ingestion.dead_letters.cli import app as dead_letters_app
 from ingestion.files.cli import app as files_app
@@ -19,11 +19,12 @@ from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
 from ingestion.market_producer import market_producer
 from ingestion.oms.cli import app as oms_app
+from ingestion.options import AsJson, Bad, Duplicate, OutOfOrder, Rate, share, venue_option
 from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
-from ingestion.reporting import AsJson, intake_summary, progress, summarise
+from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.sending import connected_producer, stopped_by_signal
-from ingestion.simulating import Bad, Duplicate, OutOfOrder, Rate, send_made, share
+from ingestion.simulating import send_made
 from ingestion.synth import LoadProfile, synthetic_events
 from lakehouse.processes import LOOPBACK
 from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
@@ -37,12 +38,6 @@ app.add_typer(crm_app, name="crm")
 app.add_typer(oms_app, name="oms")
 
 _MAX_SPEED: Final = "max"
-
-
-def _venue(name: str) -> Venue:
-    if name not in VENUES:
-        raise typer.BadParameter(f"choose from {', '.join(VENUES)}")
-    return venue_named(name)
 
 
 def _speed(text: str) -> float | None:
@@ -66,11 +61,7 @@ def replay(
     ],
     venue: Annotated[
         Venue | None,
-        typer.Option(
-            parser=_venue,
-            metavar="|".join(VENUES),
-            help="Whose frames they are. Left out, the file names must begin with it.",
-        ),
+        venue_option("Whose frames they are. Left out, the file names must begin with it."),
     ] = None,
     speed: Annotated[
         str,
@@ -107,9 +98,7 @@ def replay(
 @app.command()
 def feed(
     *,
-    venue: Annotated[
-        Venue, typer.Option(parser=_venue, metavar="|".join(VENUES), help="Which market.")
-    ],
+    venue: Annotated[Venue, venue_option("Which market.")],
     symbol: Annotated[list[str], typer.Option(help="Such as BTCUSDT; repeatable.")],
     url: Annotated[
         str | None, typer.Option(help="Base address of the stream server, instead of the venue's.")

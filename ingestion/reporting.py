@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -12,8 +12,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ingestion.intake import IntakeCounts
 from ingestion.load import LoadCounts
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
 
 _SHOWN_EVERY_SECONDS: Final = 0.1
 # Standard output is for the summary, which a program may read.

@@ -1,27 +1,14 @@
-"""What the verbs that send made messages share: options of faults and pace, and the sending."""
+"""How the verbs that make messages send them."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ingestion.faults import RawMessage
 from ingestion.load import LoadCounts, send_load
 from ingestion.producer import EventProducer
 from ingestion.reporting import load_summary, progress, summarise
 from ingestion.sending import stopped_by_signal
-
-
-def share(what: str) -> Any:
-    """Return the option of what share of all messages has a fault."""
-    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
-
-
-Duplicate = Annotated[float, share("messages that come again")]
-OutOfOrder = Annotated[float, share("messages that later ones overtake")]
-Bad = Annotated[float, share("messages that must be refused")]
-Rate = Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")]
 
 
 def send_made(

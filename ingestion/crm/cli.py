@@ -8,9 +8,9 @@ import typer
 
 from ingestion.crm.changes import Protection, change_key
 from ingestion.crm.simulator import CrmProfile, sent_changes
-from ingestion.reporting import AsJson
+from ingestion.options import AsJson, Duplicate, OutOfOrder
 from ingestion.sending import connected_producer
-from ingestion.simulating import Duplicate, OutOfOrder, send_made
+from ingestion.simulating import send_made
 from lakehouse.kafka import CUSTOMERS_TOPIC
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
 from lakehouse.settings import get_settings

@@ -9,10 +9,10 @@ import typer
 from ingestion.oms.desk import customer_key
 from ingestion.oms.market import recorded_market
 from ingestion.oms.simulator import OmsProfile, simulated_fills
+from ingestion.options import AsJson, Bad, Duplicate, OutOfOrder, Rate, share
 from ingestion.replay import adapters_for
-from ingestion.reporting import AsJson
 from ingestion.sending import connected_producer
-from ingestion.simulating import Bad, Duplicate, OutOfOrder, Rate, send_made, share
+from ingestion.simulating import send_made
 from lakehouse.kafka import FILLS_TOPIC
 
 app = typer.Typer(help="Our clients' executions.")
