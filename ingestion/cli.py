@@ -11,19 +11,20 @@ from typing import Annotated, Any, Final
 import typer
 from prometheus_client import REGISTRY
 
-from ingestion.adapters import VENUES, Venue, venue_named
+from ingestion.adapters import Venue
 from ingestion.crm.cli import app as crm_app
 from ingestion.dead_letters.cli import app as dead_letters_app
 from ingestion.files.cli import app as files_app
 from ingestion.intake import Intake
 from ingestion.lander.cli import app as lander_app
-from ingestion.load import LoadCounts, send_load
 from ingestion.market_producer import market_producer
 from ingestion.oms.cli import app as oms_app
+from ingestion.options import AsJson, Bad, Duplicate, OutOfOrder, Rate, share, venue_option
 from ingestion.replay import adapters_for
 from ingestion.replay import replay as replay_recordings
-from ingestion.reporting import intake_summary, load_summary, progress, summarise
+from ingestion.reporting import intake_summary, progress, summarise
 from ingestion.sending import connected_producer, stopped_by_signal
+from ingestion.simulating import send_made
 from ingestion.synth import LoadProfile, synthetic_events
 from lakehouse.processes import LOOPBACK
 from lakehouse.telemetry import MetricsHost, MetricsPort, serve_metrics
@@ -37,14 +38,6 @@ app.add_typer(crm_app, name="crm")
 app.add_typer(oms_app, name="oms")
 
 _MAX_SPEED: Final = "max"
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
-
-
-def _venue(name: str) -> Venue:
-    if name not in VENUES:
-        raise typer.BadParameter(f"choose from {', '.join(VENUES)}")
-    return venue_named(name)
 
 
 def _speed(text: str) -> float | None:
@@ -68,17 +61,13 @@ def replay(
     ],
     venue: Annotated[
         Venue | None,
-        typer.Option(
-            parser=_venue,
-            metavar="|".join(VENUES),
-            help="Whose frames they are. Left out, the file names must begin with it.",
-        ),
+        venue_option("Whose frames they are. Left out, the file names must begin with it."),
     ] = None,
     speed: Annotated[
         str,
         typer.Option(help="Recorded seconds that pass in a real one, or 'max' for no waiting."),
     ] = _MAX_SPEED,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send recorded frames to the log, merged by the time at which they were received.
 
@@ -109,9 +98,7 @@ def replay(
 @app.command()
 def feed(
     *,
-    venue: Annotated[
-        Venue, typer.Option(parser=_venue, metavar="|".join(VENUES), help="Which market.")
-    ],
+    venue: Annotated[Venue, venue_option("Which market.")],
     symbol: Annotated[list[str], typer.Option(help="Such as BTCUSDT; repeatable.")],
     url: Annotated[
         str | None, typer.Option(help="Base address of the stream server, instead of the venue's.")
@@ -122,7 +109,7 @@ def feed(
     stall_seconds: Annotated[
         float, typer.Option(min=0.1, help="Connect again after so long without a frame.")
     ] = 30.0,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
@@ -162,14 +149,10 @@ def feed(
     summarise(summary, as_json=as_json)
 
 
-def _share(what: str) -> Any:
-    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
-
-
 @app.command()
 def synth(
     *,
-    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")] = 1000.0,
+    rate: Rate = 1000.0,
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
     symbols: Annotated[int, typer.Option(min=1, help="Number of instruments, Zipf-skewed.")] = 20,
@@ -181,13 +164,13 @@ def synth(
         float | None,
         typer.Option(min=0.001, help="Messages in a second of event time; left out: the rate."),
     ] = None,
-    late: Annotated[float, _share("trades of up to 90 minutes ago")] = 0.0,
-    duplicate: Annotated[float, _share("repeated trades")] = 0.0,
-    out_of_order: Annotated[float, _share("trades that later ones overtake")] = 0.0,
-    corrections: Annotated[float, _share("corrections")] = 0.0,
-    cancels: Annotated[float, _share("cancels")] = 0.0,
-    bad: Annotated[float, _share("messages that must be refused")] = 0.0,
-    as_json: JsonOption = False,
+    late: Annotated[float, share("trades of up to 90 minutes ago")] = 0.0,
+    duplicate: Duplicate = 0.0,
+    out_of_order: OutOfOrder = 0.0,
+    corrections: Annotated[float, share("corrections")] = 0.0,
+    cancels: Annotated[float, share("cancels")] = 0.0,
+    bad: Bad = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Send synthetic load; the same options with --start give the same events every time.
 
@@ -205,23 +188,15 @@ def synth(
         cancels=cancels,
         bad=bad,
     )
-    started = time.monotonic()
-    with connected_producer() as producer, stopped_by_signal() as stop, progress("sending") as show:
-
-        def on_progress(counts: LoadCounts) -> None:
-            show(counts.events, counts.undecodable)
-
-        counts = send_load(
-            synthetic_events(profile),
-            producer,
-            rate=rate,
-            limit=events,
-            seconds=seconds,
-            stop=stop,
-            on_progress=on_progress,
-        )
-        producer.flush()
-    summarise(load_summary(counts, started), as_json=as_json)
+    send_made(
+        synthetic_events(profile),
+        connected_producer,
+        doing="sending",
+        as_json=as_json,
+        rate=rate,
+        limit=events,
+        seconds=seconds,
+    )
 
 
 async def _until_stopped(run: Callable[[asyncio.Event], Any], seconds: float | None) -> None:

@@ -2,13 +2,14 @@
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple, TypeVar
 
 from lakehouse.errors import LakehouseError
 
 # A message that others overtake is overtaken by up to so many.
-_MAX_OVERTAKEN: Final = 200
+MAX_OVERTAKEN: Final = 200
 _MAX_NOISE_BYTES: Final = 64
 # How bytes that are no event begin: anyhow, as a message of an unknown schema, as JSON.
 _FRAMINGS: Final = (b"", b"\x00\x7f\xff\xff\xff", b"{")
@@ -30,6 +31,34 @@ class RawMessage(NamedTuple):
     payload: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class FaultShares:
+    """The faults that every feed has, as shares of all its messages.
+
+    Attributes:
+        duplicate: Share of messages that come again.
+        out_of_order: Share of messages that later ones overtake, their own cancels perhaps too.
+    """
+
+    duplicate: float = 0.0
+    out_of_order: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        check_share("duplicate", self.duplicate)
+        check_share("out_of_order", self.out_of_order)
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        LoadProfileError: It is not between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise LoadProfileError(f"{name} is {share}: not between 0 and 1")
+
+
 def check_shares(shares: Mapping[str, float]) -> None:
     """Refuse shares that cannot be had of one whole.
 
@@ -37,8 +66,7 @@ def check_shares(shares: Mapping[str, float]) -> None:
         LoadProfileError: One is not between 0 and 1, or together they are more than 1.
     """
     for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise LoadProfileError(f"{name} is {share}: not between 0 and 1")
+        check_share(name, share)
     if sum(shares.values()) > 1:
         raise LoadProfileError("the shares add up to more than 1")
 
@@ -73,7 +101,7 @@ def mixed(
         if chance >= bound:
             yield plain(moment)
         elif chance < out_of_order:
-            due = number + random.randint(1, _MAX_OVERTAKEN)
+            due = number + random.randint(1, MAX_OVERTAKEN)
             heapq.heappush(overtaken, (due, number, plain(moment)))
         else:
             yield next(make for bound, make in bounds if chance < bound)(moment)

@@ -14,7 +14,7 @@ from typing import Final
 
 from ingestion.adapters import TradeEvent, event_key
 from ingestion.adapters.canonical import MAX_EVENT_TIME
-from ingestion.faults import LoadProfileError, RawMessage, check_shares, mixed, noise
+from ingestion.faults import FaultShares, LoadProfileError, RawMessage, check_shares, mixed, noise
 from ingestion.synthetic_market import SyntheticMarket, amended
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -24,7 +24,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadProfile:
+class LoadProfile(FaultShares):
     """What the load looks like.
 
     The shares are fractions of all messages; what they leave are plain trades in order.
@@ -35,8 +35,6 @@ class LoadProfile:
         seed: Another seed gives another market.
         events_per_second: Pace of event time.
         late: Share of trades of up to 90 minutes ago.
-        duplicate: Share of recent trades that come again.
-        out_of_order: Share of trades that later messages overtake, their own cancel perhaps too.
         corrections: Share of corrections of recent trades.
         cancels: Share of cancels of recent trades.
         bad: Share of messages that must be refused: half are events with a fault, half only bytes.
@@ -47,8 +45,6 @@ class LoadProfile:
     seed: int = 0
     events_per_second: float = 5_000.0
     late: float = 0.0
-    duplicate: float = 0.0
-    out_of_order: float = 0.0
     corrections: float = 0.0
     cancels: float = 0.0
     bad: float = 0.0

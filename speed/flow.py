@@ -1,5 +1,7 @@
 """What the speed layer asks of a flow: which topic it reads, and what it makes of it."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
@@ -82,3 +84,18 @@ def append(table: str, rows: DataFrame) -> None:
     )
     with COMMIT_SECONDS.labels(table=table).time():
         writer.append()
+
+
+class AppendTogether:
+    """Appends to several tables at once: each is complete by itself, so none waits for another.
+
+    Args:
+        tables: How many they are.
+    """
+
+    def __init__(self, tables: int) -> None:
+        self._writers = ThreadPoolExecutor(max_workers=tables, thread_name_prefix="append")
+
+    def __call__(self, rows: Mapping[str, DataFrame]) -> None:
+        """Append row versions by table; return when all are committed."""
+        list(self._writers.map(append, rows.keys(), rows.values()))

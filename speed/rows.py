@@ -1,9 +1,10 @@
-"""What folds do with rows: keep them, gather those that are remembered, tell which have moved."""
+"""What folds do with rows: take in the new, keep them, gather those that are remembered."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -43,14 +44,45 @@ def is_one_of(value: Column, values: Collection[Any]) -> Column:
     return F.array_contains(F.array(*map(F.lit, values)), value)
 
 
-def moved_by(touched: Iterable[Row]) -> Column:
-    """Tell whether a row stands where a micro-batch has put it, at its first event or beyond.
+@dataclass(frozen=True)
+class News:
+    """What a micro-batch says, and of what.
+
+    Attributes:
+        rows: Its observations, materialised.
+        keys: What they are of, such as the seconds of their event times.
+        moved: Tells whether a row stands where the micro-batch has put it, at its first event or
+            beyond.
+    """
+
+    rows: DataFrame
+    keys: frozenset[Any]
+    moved: Column
+
+    @classmethod
+    def of(cls, micro_batch: DataFrame, key: Column) -> Self | None:
+        """Return the news of a micro-batch, if there are any.
+
+        Args:
+            micro_batch: The observations of consecutive records of each partition.
+            key: What an observation is of.
+        """
+        rows = keep(micro_batch)
+        touched = (
+            rows.groupBy("log_partition", key.alias("key"))
+            .agg(F.min("last_offset").alias("first_position"))
+            .collect()
+        )
+        if not touched:
+            return None
+        return cls(rows, frozenset(row.key for row in touched), _moved_by(touched))
+
+
+def _moved_by(touched: Iterable[Row]) -> Column:
+    """Tell of a row whether it stands at the first position of its partition or beyond.
 
     A map, not a chain of comparisons: Spark writes numbers into the code that it generates, and
     would compile the code of every micro-batch anew.
-
-    Args:
-        touched: Rows with ``log_partition`` and ``first_position``, of all that was touched.
     """
     firsts: dict[int, int] = {}
     for row in touched:

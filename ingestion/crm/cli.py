@@ -1,16 +1,16 @@
 """``lakehouse crm``: changes of customers, as a CRM's capture would send them."""
 
-import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from ingestion.crm.changes import Protection, change_key
 from ingestion.crm.simulator import CrmProfile, sent_changes
-from ingestion.load import LoadCounts, send_load
-from ingestion.reporting import load_summary, progress, summarise
-from ingestion.sending import connected_producer, stopped_by_signal
+from ingestion.options import AsJson, Duplicate, OutOfOrder
+from ingestion.sending import connected_producer
+from ingestion.simulating import send_made
 from lakehouse.kafka import CUSTOMERS_TOPIC
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
 from lakehouse.settings import get_settings
@@ -21,10 +21,6 @@ app = typer.Typer(help="Customers: changes captured from a CRM.")
 @app.callback()
 def _crm() -> None:
     """Keep the verb a word of its own, although there is only one."""
-
-
-def _share(what: str) -> Any:
-    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
 
 
 @app.command()
@@ -40,9 +36,9 @@ def simulate(
     pace: Annotated[
         float, typer.Option(min=0.001, help="Seconds of the CRM's time between two changes.")
     ] = 60.0,
-    duplicate: Annotated[float, _share("changes sent twice")] = 0.0,
-    out_of_order: Annotated[float, _share("changes that later ones overtake")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    duplicate: Duplicate = 0.0,
+    out_of_order: OutOfOrder = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Send what the change data capture of a simulated CRM would send; personal data encrypted.
 
@@ -63,13 +59,7 @@ def simulate(
     )
     settings = get_settings("ingest")
     protection = Protection(SqliteKeyStore.of(settings))
-    started = time.monotonic()
-    producer = connected_producer(CUSTOMERS_TOPIC, change_key, prepared=protection.protected)
-    with producer, stopped_by_signal() as stop, progress("simulating") as show:
-
-        def on_progress(counts: LoadCounts) -> None:
-            show(counts.events, counts.undecodable)
-
-        counts = send_load(sent_changes(profile), producer, stop=stop, on_progress=on_progress)
-        producer.flush()
-    summarise(load_summary(counts, started), as_json=as_json)
+    connect = partial(
+        connected_producer, CUSTOMERS_TOPIC, change_key, prepared=protection.protected
+    )
+    send_made(sent_changes(profile), connect, doing="simulating", as_json=as_json)

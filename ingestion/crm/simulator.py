@@ -12,12 +12,10 @@ from typing import Final
 
 from ingestion.crm.changes import CREATED, DELETED, READ, UPDATED, CustomerChange, CustomerRow
 from ingestion.crm.people import changed, new_customer
-from lakehouse.errors import LakehouseError
+from ingestion.faults import MAX_OVERTAKEN, FaultShares, LoadProfileError
 
 DATABASE: Final = "crm"
 TABLE: Final = "customers"
-# What is sent late or again comes up to so many messages later.
-MAX_OVERTAKEN: Final = 200
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -34,14 +32,8 @@ _CHUNK: Final = (1, 4)
 _WEIGHTS: Final = {"update": 60, "burst": 12, "delete": 8, "recreate": 8, "reread": 8, "create": 4}
 
 
-class CrmProfileError(LakehouseError):
-    """A profile cannot be simulated; the message names the field."""
-
-    exit_code = 2
-
-
 @dataclass(frozen=True, kw_only=True)
-class CrmProfile:
+class CrmProfile(FaultShares):
     """What the CRM goes through.
 
     Attributes:
@@ -50,8 +42,6 @@ class CrmProfile:
         changes: Changes after that: updates, deletes, re-creations, reads of another snapshot.
         seed: Another seed gives another history.
         pace_seconds: Time between two changes, on average.
-        duplicate: Share of changes that are sent twice.
-        out_of_order: Share of changes that later ones overtake.
     """
 
     start: datetime
@@ -59,20 +49,16 @@ class CrmProfile:
     changes: int = 1_000
     seed: int = 0
     pace_seconds: float = 60.0
-    duplicate: float = 0.0
-    out_of_order: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a profile that cannot be simulated."""
         if self.customers < 1 or self.changes < 0:
-            raise CrmProfileError("at least one customer is needed, and no less than no changes")
+            raise LoadProfileError("at least one customer is needed, and no less than no changes")
         if not self.pace_seconds > 0:
-            raise CrmProfileError(f"pace_seconds is {self.pace_seconds}, not positive")
+            raise LoadProfileError(f"pace_seconds is {self.pace_seconds}, not positive")
         if self.start.tzinfo is None:
-            raise CrmProfileError("start needs a time zone, as in 2024-08-08T12:00:00Z")
-        for name in ("duplicate", "out_of_order"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise CrmProfileError(f"{name} is {getattr(self, name)}: not between 0 and 1")
+            raise LoadProfileError("start needs a time zone, as in 2024-08-08T12:00:00Z")
+        super().__post_init__()
 
 
 def sent_changes(profile: CrmProfile) -> Iterator[CustomerChange]:

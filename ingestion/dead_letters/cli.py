@@ -8,11 +8,10 @@ import typer
 from rich.console import Console
 
 import schemas
-from ingestion.adapters import VENUES, Venue, venue_named
+from ingestion.adapters import Venue
 from ingestion.dead_letters.counts import count
 from ingestion.dead_letters.decoding import decode
 from ingestion.dead_letters.letters import DeadLetters, Selection
-from ingestion.dead_letters.lineage import Coordinates
 from ingestion.dead_letters.outbox import Outbox
 from ingestion.dead_letters.printing import (
     counts_as_json,
@@ -25,9 +24,10 @@ from ingestion.dead_letters.printing import (
 from ingestion.dead_letters.redrive import MAX_ATTEMPTS, Redriver
 from ingestion.dead_letters.redrives import Redrives
 from ingestion.dead_letters.remaking import Encode, Remaker
+from ingestion.dead_letters.selecting import selecting
+from ingestion.options import venue_option
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
-from lakehouse.intervals import parse_time
 from lakehouse.kafka import client_settings
 from lakehouse.settings import Settings, get_settings
 from schemas.registry import schema_registry
@@ -48,12 +48,6 @@ class NothingSelectedError(LakehouseError):
     exit_code = 2
 
 
-def _venue(name: str) -> Venue:
-    if name not in VENUES:
-        raise typer.BadParameter(f"choose from {', '.join(VENUES)}")
-    return venue_named(name)
-
-
 def _encoder(settings: Settings) -> Encode:
     registry = schema_registry(settings)
 
@@ -64,52 +58,16 @@ def _encoder(settings: Settings) -> Encode:
     return lambda topic, event: codec(topic).encode(event)
 
 
-Places = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[LETTER]...", help="topic/generation/partition/offset of a letter."),
-]
-Topic = Annotated[str | None, typer.Option(help="Topic that they were read from.")]
-Stage = Annotated[str | None, typer.Option(help="Who refused them: producer, lander, batch.")]
-Reason = Annotated[str | None, typer.Option(help="Why, such as unknown_schema_id.")]
-Since = Annotated[str | None, typer.Option(help="First time of refusal, ISO 8601, UTC.")]
-Until = Annotated[str | None, typer.Option(help="Time of refusal before which they were.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def _selection(
-    *,
-    topic: str | None,
-    stage: str | None,
-    reason: str | None,
-    since: str | None,
-    until: str | None,
-    letters: list[str] | None = None,
-) -> Selection:
-    return Selection(
-        topic=topic,
-        stage=stage,
-        reason=reason,
-        since=parse_time(since) if since else None,
-        until=parse_time(until) if until else None,
-        places=tuple(map(Coordinates.parse, letters or ())),
-    )
-
-
 @verbs.command(name="list")
-def list_(
-    *,
-    topic: Topic = None,
-    stage: Stage = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
+@selecting(places=False)
+def list_(selection: Selection, *, as_json: AsJson = False) -> None:
     """Count dead letters by day of refusal, topic, stage and reason.
 
     Example: lakehouse dlq list --since 2024-08-09 --stage lander
     """
-    selection = _selection(topic=topic, stage=stage, reason=reason, since=since, until=until)
     counts = count(load_catalog(get_settings("ingest")), selection)
     if as_json:
         typer.echo(json.dumps(counts_as_json(counts)))
@@ -118,14 +76,10 @@ def list_(
 
 
 @verbs.command()
+@selecting(places=True)
 def show(
+    selection: Selection,
     *,
-    letters: Places = None,
-    topic: Topic = None,
-    stage: Stage = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many, the newest.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -137,9 +91,6 @@ def show(
     """
     settings = get_settings("ingest")
     catalog, registry = load_catalog(settings), schema_registry(settings)
-    selection = _selection(
-        topic=topic, stage=stage, reason=reason, since=since, until=until, letters=letters
-    )
     redrives = Redrives(catalog)
     found = DeadLetters(catalog).newest(selection, max(limit, len(selection.places)))
     if not found:
@@ -154,22 +105,14 @@ def show(
 
 
 @verbs.command()
+@selecting(places=True)
 def redrive(
+    selection: Selection,
     *,
-    letters: Places = None,
-    topic: Topic = None,
-    stage: Stage = None,
-    reason: Reason = None,
-    since: Since = None,
-    until: Until = None,
     everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
     venue: Annotated[
         Venue | None,
-        typer.Option(
-            parser=_venue,
-            metavar="|".join(VENUES),
-            help="Whose frames a producer refused. Left out, their source tells.",
-        ),
+        venue_option("Whose frames a producer refused. Left out, their source tells."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also those that were redriven already.")
@@ -191,9 +134,6 @@ def redrive(
     Example: lakehouse dlq redrive --reason unknown_schema_id --since 2024-08-09 --dry-run
     """
     settings = get_settings("ingest")
-    selection = _selection(
-        topic=topic, stage=stage, reason=reason, since=since, until=until, letters=letters
-    )
     if selection == Selection() and not everything:
         raise NothingSelectedError(
             "say which dead letters: by coordinates, --topic, --stage, --reason, --since, --until, "

@@ -1,18 +1,18 @@
 """``lakehouse oms``: our clients' executions."""
 
-import time
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ingestion.load import LoadCounts, send_load
 from ingestion.oms.desk import customer_key
 from ingestion.oms.market import recorded_market
 from ingestion.oms.simulator import OmsProfile, simulated_fills
+from ingestion.options import AsJson, Bad, Duplicate, OutOfOrder, Rate, share
 from ingestion.replay import adapters_for
-from ingestion.reporting import load_summary, progress, summarise
-from ingestion.sending import connected_producer, stopped_by_signal
+from ingestion.sending import connected_producer
+from ingestion.simulating import send_made
 from lakehouse.kafka import FILLS_TOPIC
 
 app = typer.Typer(help="Our clients' executions.")
@@ -21,10 +21,6 @@ app = typer.Typer(help="Our clients' executions.")
 @app.callback()
 def _oms() -> None:
     """Keep the verb a word of its own, although there is only one."""
-
-
-def _share(what: str) -> Any:
-    return typer.Option(min=0, max=1, help=f"Share of {what}, 0 to 1.", rich_help_panel="Faults")
 
 
 @app.command()
@@ -39,13 +35,13 @@ def simulate(
     customers: Annotated[int, typer.Option(min=1, help="Number of clients, Zipf-skewed.")] = 20,
     seed: Annotated[int, typer.Option(help="Another seed, another day of the same clients.")] = 0,
     fills: Annotated[int, typer.Option(min=1, help="Number of messages.")] = 1_000,
-    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")] = 0.0,
-    late: Annotated[float, _share("fills on any earlier trade")] = 0.0,
-    duplicate: Annotated[float, _share("repeated fills")] = 0.0,
-    out_of_order: Annotated[float, _share("fills that later messages overtake")] = 0.0,
-    busts: Annotated[float, _share("busts")] = 0.0,
-    bad: Annotated[float, _share("messages that must be refused")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    rate: Rate = 0.0,
+    late: Annotated[float, share("fills on any earlier trade")] = 0.0,
+    duplicate: Duplicate = 0.0,
+    out_of_order: OutOfOrder = 0.0,
+    busts: Annotated[float, share("busts")] = 0.0,
+    bad: Bad = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Let clients trade on a recorded market, and send their fills to the log.
 
@@ -64,13 +60,5 @@ def simulate(
         bad=bad,
     )
     messages = simulated_fills(recorded_market(adapters_for(files, None)), profile)
-    started = time.monotonic()
-    producer = connected_producer(FILLS_TOPIC, customer_key)
-    with producer, stopped_by_signal() as stop, progress("trading") as show:
-
-        def on_progress(counts: LoadCounts) -> None:
-            show(counts.events, counts.undecodable)
-
-        counts = send_load(messages, producer, rate=rate, stop=stop, on_progress=on_progress)
-        producer.flush()
-    summarise(load_summary(counts, started), as_json=as_json)
+    connect = partial(connected_producer, FILLS_TOPIC, customer_key)
+    send_made(messages, connect, doing="trading", as_json=as_json, rate=rate)

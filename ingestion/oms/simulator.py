@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from ingestion.adapters.canonical import MAX_EVENT_TIME
-from ingestion.faults import LoadProfileError, RawMessage, check_shares, mixed, noise
+from ingestion.faults import FaultShares, LoadProfileError, RawMessage, check_shares, mixed, noise
 from ingestion.oms.desk import Desk, FillEvent, amended, customer_key
 from ingestion.oms.market import MarketTrade
 
@@ -17,7 +17,7 @@ SHARES: Final = ("out_of_order", "late", "duplicate", "busts", "bad")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OmsProfile:
+class OmsProfile(FaultShares):
     """What the executions look like.
 
     The shares are fractions of all messages; what they leave are plain fills in order.
@@ -27,8 +27,6 @@ class OmsProfile:
         fills: Number of messages, spread over the market at random.
         seed: Another seed is another day of the same clients, with ids of its own.
         late: Share of fills on any earlier trade of the market.
-        duplicate: Share of recent fills that come again.
-        out_of_order: Share of fills that later messages overtake, their own bust perhaps too.
         busts: Share of busts of recent fills.
         bad: Share of messages that must be refused: half are events with a fault, half only bytes.
     """
@@ -37,8 +35,6 @@ class OmsProfile:
     fills: int = 1_000
     seed: int = 0
     late: float = 0.0
-    duplicate: float = 0.0
-    out_of_order: float = 0.0
     busts: float = 0.0
     bad: float = 0.0
 

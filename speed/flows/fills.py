@@ -1,7 +1,5 @@
 """Clients' fills and their positions: new events in, whole rows out."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -9,8 +7,8 @@ from lakehouse.kafka import FILLS_TOPIC
 from lakehouse.transforms.fills import OBSERVED_COLUMNS, observe, resolve, validate
 from lakehouse.transforms.positions import POSITION_KEY, positions
 from speed.clients import FILL_COLUMNS, ClientMemory
-from speed.flow import append
-from speed.rows import keep, moved_by
+from speed.flow import AppendTogether
+from speed.rows import News, keep
 
 FILLS_RT, POSITIONS_RT = "silver.fills_rt", "gold.positions_rt"
 
@@ -40,7 +38,7 @@ class FillsFold:
 
     def __init__(self, spark: SparkSession) -> None:
         self._memory = ClientMemory(spark)
-        self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="append")
+        self._append = AppendTogether(len(Fills.tables))
 
     def process(self, micro_batch: DataFrame) -> None:
         """Process one micro-batch.
@@ -48,23 +46,16 @@ class FillsFold:
         Args:
             micro_batch: The observations of consecutive records of each partition.
         """
-        news = keep(micro_batch)
-        touched = (
-            news.groupBy("log_partition", "customer_id")
-            .agg(F.min("last_offset").alias("first_position"))
-            .collect()
-        )
-        if not touched:
+        news = News.of(micro_batch, F.col("customer_id"))
+        if news is None:
             return
-        clients = sorted({row.customer_id for row in touched})
+        clients = sorted(news.keys)
         known = self._memory.fills(clients).select(*OBSERVED_COLUMNS)
-        fills = keep(resolve(known.union(news)).select(*FILL_COLUMNS))
+        fills = keep(resolve(known.union(news.rows)).select(*FILL_COLUMNS))
         self._memory.remember(clients, fills)
-        moved = moved_by(touched)
+        new_fills = fills.where(news.moved)
         # A position stands where its newest fill does: others of the clients are as they were.
-        meant = fills.where(moved).select(*POSITION_KEY).distinct()
+        meant = new_fills.select(*POSITION_KEY).distinct()
         whole = fills.join(F.broadcast(meant), [*POSITION_KEY], "left_semi")
-        # Each table is complete by itself, so neither needs to wait for the other.
-        writes = [(FILLS_RT, fills.where(moved)), (POSITIONS_RT, positions(whole).where(moved))]
-        list(self._writers.map(lambda write: append(*write), writes))
+        self._append({FILLS_RT: new_fills, POSITIONS_RT: positions(whole).where(news.moved)})
         self._memory.settle()

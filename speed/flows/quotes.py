@@ -14,7 +14,7 @@ from lakehouse.transforms.quotes import (
 )
 from speed.flow import append
 from speed.minutes import MinuteMemory
-from speed.rows import keep, moved_by
+from speed.rows import News
 
 QUOTES_RT, SPREADS_RT = "silver.quotes_rt", "gold.spreads_1m_rt"
 
@@ -47,16 +47,10 @@ class QuotesFold:
         Args:
             micro_batch: The observations of consecutive records of each partition.
         """
-        news = keep(micro_batch)
-        touched = (
-            news.groupBy("log_partition", minute_of(F.col("event_time")).alias("minute"))
-            .agg(F.min("last_offset").alias("first_position"))
-            .collect()
-        )
-        if not touched:
+        news = News.of(micro_batch, minute_of(F.col("event_time")))
+        if news is None:
             return
-        quotes = self._memory.fold({row.minute for row in touched}, news)
-        moved = moved_by(touched)
-        append(QUOTES_RT, quotes.where(moved))
-        append(SPREADS_RT, spreads_1m(quotes).where(moved))
+        quotes = self._memory.fold(news.keys, news.rows)
+        append(QUOTES_RT, quotes.where(news.moved))
+        append(SPREADS_RT, spreads_1m(quotes).where(news.moved))
         self._memory.settle()

@@ -1,7 +1,5 @@
 """Trades and their minute bars: new events in, whole rows out."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,8 +12,8 @@ from lakehouse.transforms.trades import (
     resolve,
     validate,
 )
-from speed.flow import append
-from speed.rows import keep, moved_by
+from speed.flow import AppendTogether
+from speed.rows import News, keep
 from speed.windows import TRADE_COLUMNS, WindowMemory
 
 TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
@@ -46,29 +44,20 @@ class TradesFold:
 
     def __init__(self, spark: SparkSession) -> None:
         self._memory = WindowMemory(spark)
-        self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="append")
+        self._append = AppendTogether(len(Trades.tables))
 
     def process(self, micro_batch: DataFrame) -> None:
         """Process one micro-batch.
 
         Args:
-            micro_batch: The `observations` of consecutive records of each partition.
+            micro_batch: The observations of consecutive records of each partition.
         """
-        news = keep(micro_batch)
-        touched = (
-            news.groupBy("log_partition", second_of(F.col("event_time")).alias("second"))
-            .agg(F.min("last_offset").alias("first_position"))
-            .collect()
-        )
-        if not touched:
+        news = News.of(micro_batch, second_of(F.col("event_time")))
+        if news is None:
             return
-        seconds = {row.second for row in touched}
-        seconds |= self._memory.seconds_spoken_of(news, seconds)
-        known = self._memory.trades(seconds)
-        trades = keep(resolve(known.select(*OBSERVED_COLUMNS).union(news)).select(*TRADE_COLUMNS))
+        seconds = news.keys | self._memory.seconds_spoken_of(news.rows, news.keys)
+        known = self._memory.trades(seconds).select(*OBSERVED_COLUMNS)
+        trades = keep(resolve(known.union(news.rows)).select(*TRADE_COLUMNS))
         bars = bars_1m(self._memory.remember(seconds, trades))
-        moved = moved_by(touched)
-        # Each table is complete by itself, so neither needs to wait for the other.
-        writes = [(TRADES_RT, trades.where(moved)), (BARS_RT, bars.where(moved))]
-        list(self._writers.map(lambda write: append(*write), writes))
+        self._append({TRADES_RT: trades.where(news.moved), BARS_RT: bars.where(news.moved)})
         self._memory.settle()

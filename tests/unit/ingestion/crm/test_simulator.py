@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ingestion.crm.changes import CustomerChange, CustomerRow
-from ingestion.crm.simulator import CrmProfile, CrmProfileError, captured_changes, sent_changes
+from ingestion.crm.simulator import CrmProfile, captured_changes, sent_changes
+from ingestion.faults import LoadProfileError
 
 START = datetime(2024, 8, 1, tzinfo=UTC)
 START_US = int(START.timestamp()) * 1_000_000
@@ -104,5 +105,5 @@ def test_faults_reorder_and_repeat_and_lose_nothing() -> None:
     ],
 )
 def test_an_impossible_profile_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(CrmProfileError, match=message):
+    with pytest.raises(LoadProfileError, match=message):
         profile(**fields)
