@@ -61,7 +61,8 @@ chaos: setup ## Kill processes at random moments and count again
 	@$(BIN)/pytest -m chaos
 
 bench: setup ## Measure against peers, one script after the other
-	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in bench/[a-z]*.py "bench/freshness.py --of positions"; do \
+		echo "== $$script"; $(BIN)/python $$script; done
 
 dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
 	@$(BIN)/python -m infra.grafana.build

@@ -3,12 +3,13 @@
 Usage: python bench/freshness.py [--of positions] [--profile stack] [--rate 5000] [--symbols 20]
                                  [--warm-up 240] [--seconds 60] [--json out.json]
 
-On a home of its own: everything that `lakehouse up` starts in that profile, a synthetic load (with
-duplicate and out-of-order events, corrections and cancels; no events of other hours), or a desk
-that trades on the shipped recording (of positions: a few hundred fills a second), and a probe
+On a home of its own: everything that `lakehouse up` starts in that profile, a load, and a probe
 that asks the merged view over and over: DuckDB's on the embedded profile, Trino's on the stack.
-Beside the percentiles stand the start's length, how long the view took to answer, and what each
-process cost.
+Of bars, the load is synthetic trades, with duplicate and out-of-order events, corrections and
+cancels, but no events of other hours. Of positions, it is the fills of a desk that trades on the
+shipped recording, duplicate and out-of-order ones too; the recording is replayed first, so that the
+view has marks. Beside the percentiles stand the events that were not visible yet at the end, the
+start's length, how long the view took to answer, and what each process cost.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from lakehouse.settings import Role, Settings, roles_folder
 from serving.engines import Engine, sql_engine
 
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
+# Events a second. What a micro-batch of fills costs follows how many its clients have had.
+RATES = {"bars": 5000, "positions": 200}
 AMENDMENTS = ["--corrections", "0.001", "--cancels", "0.001"]
 # For minutes the JVM compiles Spark beside the work: how long it has had belongs to the figure.
 WARM_UP_SECONDS = 240.0
@@ -106,6 +109,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     began = time.monotonic()
     with running_home("freshness", "--profile", options.profile) as home:
         start_seconds = time.monotonic() - began
+        if options.of == "positions":
+            home.ask("replay", *map(str, sample_files()), "--json")
         load(home, options, options.warm_up, day=1)
         visible = Timed(home.path, options.of)
         client = client_settings(settings_of(home.path, "ingest"))
@@ -117,7 +122,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
             took = time.monotonic() - began
             after = cpu_seconds(home.path)
             failure.check()
-            found = probe.freshness()
+            found, unseen = probe.freshness(), probe.unseen
         memory = memory_bytes(home)
     if found is None:
         raise SystemExit("nothing became visible")
@@ -125,10 +130,11 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "profile": options.profile,
         "of": options.of,
         "rate": options.rate,
-        "symbols": options.symbols,
+        **({"symbols": options.symbols} if options.of == "bars" else {}),
         "start_seconds": round(start_seconds, 1),
         "warm_up_seconds": options.warm_up,
         "events_measured": found.events,
+        "events_unseen": unseen,
         "p50_seconds": found.p50_seconds,
         "p95_seconds": found.p95_seconds,
         "p99_seconds": found.p99_seconds,
@@ -144,13 +150,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=["embedded", "stack"], default="embedded")
-    parser.add_argument("--of", choices=["bars", "positions"], default="bars")
-    parser.add_argument("--rate", type=int, default=5000, help="events a second")
-    parser.add_argument("--symbols", type=int, default=20, help="instruments")
+    parser.add_argument("--of", choices=RATES, default="bars")
+    parser.add_argument("--rate", type=int, help=f"events a second; left out: {RATES}")
+    parser.add_argument("--symbols", type=int, default=20, help="instruments of bars")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="load before it")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
+    options.rate = options.rate or RATES[options.of]
     figures = measure(options)
     print(json.dumps(figures, indent=1))
     if options.json:

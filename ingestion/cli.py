@@ -155,7 +155,13 @@ def synth(
     rate: Rate = 1000.0,
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
-    symbols: Annotated[int, typer.Option(min=1, help="Number of instruments, Zipf-skewed.")] = 20,
+    symbols: Annotated[int, typer.Option(min=1, help="Number of instruments.")] = 20,
+    skew: Annotated[
+        float | None,
+        typer.Option(
+            help="The first one's share of trades, above 0 to 1, the others alike; left out: Zipf."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another market.")] = 0,
     start: Annotated[
         datetime | None, typer.Option(help="Event time of the first trade, UTC; left out: now.")
@@ -179,6 +185,7 @@ def synth(
     profile = LoadProfile(
         start=start.replace(tzinfo=UTC) if start else datetime.now(UTC),
         symbols=symbols,
+        skew=skew,
         seed=seed,
         events_per_second=event_rate or rate or LoadProfile.events_per_second,
         late=late,

@@ -31,7 +31,9 @@ class LoadProfile(FaultShares):
 
     Attributes:
         start: Event time of the first trade, with its time zone.
-        symbols: Number of instruments. The k-th has a k-th of the first one's trades.
+        symbols: Number of instruments.
+        skew: The first one's share of all trades, above 0 and at most 1; the others have equal
+            parts of the rest. When None, the k-th has a k-th of the first one's trades.
         seed: Another seed gives another market.
         events_per_second: Pace of event time.
         late: Share of trades of up to 90 minutes ago.
@@ -42,6 +44,7 @@ class LoadProfile(FaultShares):
 
     start: datetime
     symbols: int = 20
+    skew: float | None = None
     seed: int = 0
     events_per_second: float = 5_000.0
     late: float = 0.0
@@ -53,6 +56,8 @@ class LoadProfile(FaultShares):
         """Refuse a profile that cannot be played."""
         if self.symbols < 1:
             raise LoadProfileError(f"symbols is {self.symbols}: at least one is needed")
+        if self.skew is not None and not 0 < self.skew <= 1:
+            raise LoadProfileError(f"skew is {self.skew}: not above 0 and at most 1")
         if not self.events_per_second > 0:
             raise LoadProfileError(f"events_per_second is {self.events_per_second}, not positive")
         if self.start.tzinfo is None:
@@ -62,7 +67,7 @@ class LoadProfile(FaultShares):
 
 def synthetic_events(profile: LoadProfile) -> Iterator[TradeEvent | RawMessage]:
     """Return messages without end, in the order in which they reach the log."""
-    market = SyntheticMarket(profile.symbols, profile.seed)
+    market = SyntheticMarket(profile.symbols, profile.seed, profile.skew)
     first = (profile.start - _EPOCH) // _MICROSECOND
     step = _MICROSECONDS_PER_SECOND / profile.events_per_second
     return mixed(

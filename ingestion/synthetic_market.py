@@ -13,7 +13,8 @@ CONTRACT_EVERY: Final = 4
 SPOT_VENUE: Final = "synth_spot"
 CONTRACT_VENUE: Final = "synth_coinm"
 CONTRACT_SIZE: Final = Decimal(100)
-# Exponent of the distribution of trades over symbols: the k-th gets 1/k of what the first gets.
+# Exponent of the distribution of trades over symbols: the k-th gets 1/k of what the first gets,
+# unless the first one's share is given.
 ZIPF_EXPONENT: Final = 1.0
 # How long a trade takes to reach us, in microseconds.
 TRANSIT: Final = 5_000
@@ -53,13 +54,33 @@ class _Instrument:
         self.cents = _START_CENTS
 
 
-class SyntheticMarket:
-    """Makes trades, and amends those that it remembers; a function of its seed."""
+def shares(symbols: int, first: float | None) -> list[float]:
+    """Return how trades are shared out among instruments; the sum may be any.
 
-    def __init__(self, symbols: int, seed: int) -> None:
+    Args:
+        symbols: Number of instruments.
+        first: The first one's share of all trades, in (0, 1]: the others have equal parts of the
+            rest. None: the k-th has a k-th of what the first has.
+    """
+    if first is None:
+        return [rank**-ZIPF_EXPONENT for rank in range(1, symbols + 1)]
+    others = symbols - 1
+    return [first, *((1 - first) / others for _ in range(others))]
+
+
+class SyntheticMarket:
+    """Makes trades, and amends those that it remembers; a function of what it is made of.
+
+    Args:
+        symbols: Number of instruments.
+        seed: Another seed, another market.
+        first_share: The first instrument's share of the trades, as of `shares`.
+    """
+
+    def __init__(self, symbols: int, seed: int, first_share: float | None = None) -> None:
         self.random = random.Random(seed)  # noqa: S311 - load, not secrets
         self._instruments = [_Instrument(number) for number in range(symbols)]
-        self._weights = list(accumulate(rank**-ZIPF_EXPONENT for rank in range(1, symbols + 1)))
+        self._weights = list(accumulate(shares(symbols, first_share)))
         self._drawn: list[_Instrument] = []
         self._recent: list[TradeEvent] = []
         self._prices: dict[int, Decimal] = {}

@@ -60,6 +60,24 @@ def test_symbols_are_skewed() -> None:
     assert ranked[0] / ranked[-1] == pytest.approx(10, rel=0.25)
 
 
+@pytest.mark.parametrize(("skew", "others"), [(0.8, 0.2 / 9), (0.1, 0.1), (1.0, 0.0)])
+def test_the_first_symbol_has_its_share_and_the_others_equal_parts(
+    skew: float, others: float
+) -> None:
+    made = events(20_000, symbols=10, skew=skew, out_of_order=0.1)
+    by_symbol = Counter(identity(event)[:2] for event in made)
+    first = by_symbol.pop(("synth_spot", "SYN0000USD"))
+    assert first / 20_000 == pytest.approx(skew, abs=0.015)
+    assert len(by_symbol) == (9 if others else 0)
+    for count in by_symbol.values():
+        assert count / 20_000 == pytest.approx(others, abs=0.015)
+
+
+def test_one_symbol_has_all_trades_whatever_its_share() -> None:
+    made = events(100, symbols=1, skew=0.8)
+    assert [event["trade_id"] for event in made] == [*range(1, 101)]
+
+
 def test_same_ids_occur_on_two_venues() -> None:
     made = events(5_000, symbols=4)
     by_venue = {
@@ -144,6 +162,9 @@ def test_bad_messages_are_faulty_events_or_bytes_that_nobody_decodes() -> None:
     ("profile", "named"),
     [
         ({"symbols": 0}, "symbols"),
+        ({"skew": 0.0}, "skew"),
+        ({"skew": 1.1}, "skew"),
+        ({"skew": float("nan")}, "skew"),
         ({"events_per_second": 0}, "events_per_second"),
         ({"events_per_second": float("nan")}, "events_per_second"),
         ({"late": -0.1}, "late"),
