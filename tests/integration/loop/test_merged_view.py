@@ -5,14 +5,15 @@ row of the merged view must be what one naive pass over the log gives as of the 
 row states, and no layer may know more of a key than the view shows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from lake_histories import Step, drain, few_histories, histories, play
 from pyspark.sql import Column, SparkSession
 from small_lake import BEFORE, SmallLake, trade
 
@@ -62,6 +63,18 @@ def assert_exact(lake: SmallLake) -> None:
         for known in history.trades(window, as_of=row["position"]):
             if known.trade_id == row["trade_id"] and known.counts:
                 trades[window, known.trade_id] = known
+    assert_views(engine, bars=bars, trades=trades)
+    engine.close()
+
+
+def assert_complete(lake: SmallLake) -> None:
+    """Compare merged minutes and trades with the oracle over the whole log."""
+    engine, log = SqlEngine(lake.catalog), lake.events()
+    assert_views(engine, bars=naive_bars(log), trades=naive_trades(log))
+    engine.close()
+
+
+def assert_views(engine: SqlEngine, *, bars: Mapping[Any, Any], trades: Mapping[Any, Any]) -> None:
     for view, key, expected in (
         ("bars_1m", ("venue", "symbol", "window_start"), bars),
         ("trades", ("venue", "symbol", "trade_id", "event_time"), trades),
@@ -69,26 +82,6 @@ def assert_exact(lake: SmallLake) -> None:
         actual = engine.query(f"SELECT * FROM serving.{view}").to_pylist()
         verdict = compare(expected, actual, key=key, ignore=("log_partition",))
         assert verdict.equal, f"serving.{view}: {verdict}"
-    engine.close()
-
-
-def assert_complete(lake: SmallLake) -> None:
-    """Compare merged minutes and trades with the oracle over the whole log."""
-    engine, log = SqlEngine(lake.catalog), lake.events()
-    for view, key, expected in (
-        ("bars_1m", ("venue", "symbol", "window_start"), naive_bars(log)),
-        ("trades", ("venue", "symbol", "trade_id", "event_time"), naive_trades(log)),
-    ):
-        actual = engine.query(f"SELECT * FROM serving.{view}").to_pylist()
-        verdict = compare(expected, actual, key=key, ignore=("log_partition",))
-        assert verdict.equal, f"serving.{view}: {verdict}"
-    engine.close()
-
-
-def drain(lake: SmallLake) -> None:
-    """Let both layers see all of the log."""
-    lake.batch(lake.land())
-    lake.stream()
 
 
 kinds = st.sampled_from(["TRADE", "TRADE", "TRADE", "CORRECTION", "CANCEL"])
@@ -106,52 +99,15 @@ events = st.builds(
         }
     ),
 )
-steps = st.one_of(
-    st.lists(events, min_size=1, max_size=5).map(lambda batch: ("produce", batch)),
-    st.just(("stream", None)),
-    st.tuples(st.just("restart"), st.integers(0, 4)),
-    st.just(("land", None)),
-    st.tuples(st.just("batch"), st.integers(0, 3)),
-    st.just(("reconcile", None)),
-)
 
 
-def take(lake: SmallLake, step: tuple[str, Any], landed: list[Any], published: list[Any]) -> None:
-    """Take one step of a history; one that cannot be taken yet is passed over."""
-    match step:
-        case "produce", batch_of_events:
-            for event in batch_of_events:
-                lake.produce(event)
-        case "stream", _:
-            lake.stream()
-        case "restart", forget:
-            lake.restart_speed(forget=forget)
-        case "land", _:
-            landed.append(lake.land())
-        case "batch", back if back < len(landed):
-            published.append(landed[-1 - back])
-            lake.batch(published[-1])
-        case "reconcile", _ if published:
-            records = lake.reconcile(published[-1])
-            assert [record.verdict for record in records] == ["AGREE", "AGREE"], records
-
-
-@settings(
-    max_examples=6,
-    deadline=None,
-    # A failing history is short enough to read; finding a shorter one would take minutes.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(history=st.lists(steps, min_size=6, max_size=10))
+@few_histories
+@given(history=histories(events))
 def test_the_view_is_exact_after_every_step_of_any_history(
-    spark: SparkSession, spark_settings: Settings, history: list[tuple[str, Any]]
+    spark: SparkSession, spark_settings: Settings, history: list[Step]
 ) -> None:
     lake = SmallLake(spark, load_catalog(spark_settings), spark_settings)
-    landed: list[Any] = []
-    published: list[Any] = []
-    for step in history:
-        take(lake, step, landed, published)
+    for _ in play(lake, history):
         assert_exact(lake)
     drain(lake)
     assert_exact(lake)

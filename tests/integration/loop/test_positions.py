@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from fill_log import bust, fill
 from fills_lake import FillsLake
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from lake_histories import Step, drain, few_histories, histories, play
 from pyspark.sql import DataFrame, SparkSession
 from trade_log import NOON
 
@@ -110,57 +111,17 @@ events = st.builds(
         }
     ),
 )
-steps = st.one_of(
-    st.lists(events, min_size=1, max_size=5).map(lambda batch: ("produce", batch)),
-    st.just(("stream", None)),
-    st.tuples(st.just("restart"), st.integers(0, 4)),
-    st.just(("land", None)),
-    st.tuples(st.just("batch"), st.integers(0, 3)),
-    st.just(("reconcile", None)),
-)
 
 
-def take(
-    lake: FillsLake, step: tuple[str, Any], landed: list[Interval], published: list[Interval]
-) -> None:
-    """Take one step of a history; one that cannot be taken yet is passed over."""
-    match step:
-        case "produce", batch_of_events:
-            for event in batch_of_events:
-                lake.produce(event)
-        case "stream", _:
-            lake.stream()
-        case "restart", forget:
-            lake.restart_speed(forget=forget)
-        case "land", _:
-            landed.append(lake.land())
-        case "batch", back if back < len(landed):
-            published.append(landed[-1 - back])
-            lake.batch(published[-1])
-        case "reconcile", _ if published:
-            records = lake.reconcile(published[-1])
-            assert [record.verdict for record in records] == ["AGREE", "AGREE"], records
-
-
-@settings(
-    max_examples=6,
-    deadline=None,
-    # A failing history is short enough to read; finding a shorter one would take minutes.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(history=st.lists(steps, min_size=6, max_size=10))
+@few_histories
+@given(history=histories(events))
 def test_positions_are_exact_after_every_step_of_any_history(
-    spark: SparkSession, spark_settings: Settings, history: list[tuple[str, Any]]
+    spark: SparkSession, spark_settings: Settings, history: list[Step]
 ) -> None:
     lake = FillsLake(spark, load_catalog(spark_settings), spark_settings)
-    landed: list[Interval] = []
-    published: list[Interval] = []
-    for step in history:
-        take(lake, step, landed, published)
+    for _ in play(lake, history):
         assert_exact(lake)
-    lake.batch(lake.land())
-    lake.stream()
+    drain(lake)
     assert_exact(lake)
     assert_complete(lake)
 
