@@ -48,16 +48,12 @@ def batch(
     Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
     from batch.dataset import bronze_table
-    from batch.datasets import chosen
     from batch.job import BatchJob
     from batch.landing import wait_until_landed
-    from batch.references import ReferenceJob, chosen_references
+    from batch.references import ReferenceJob, chosen_for_batch
     from lakehouse.spark import spark_session
 
-    interval, references = Interval.parse(start, end), chosen_references(dataset)
-    of_files = [reference.name for reference in references]
-    of_topics = [name for name in dataset or () if name not in of_files]
-    datasets = chosen(of_topics) if of_topics or not dataset else []
+    interval, (datasets, references) = Interval.parse(start, end), chosen_for_batch(dataset)
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)

@@ -17,7 +17,8 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch.dataset import Work
+from batch.dataset import Dataset, Work
+from batch.datasets import chosen
 from batch.inputs import ingested_in, pinned_bronze
 from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
 from batch.publication import PublishConflictError, branches
@@ -77,9 +78,18 @@ REFERENCES: tuple[Reference, ...] = (
 )
 
 
-def chosen_references(names: Sequence[str] | None) -> list[Reference]:
-    """Return those of some names; all without any."""
-    return [one for one in REFERENCES if not names or one.name in names]
+def chosen_for_batch(names: Sequence[str] | None) -> tuple[list[Dataset], list[Reference]]:
+    """Return the datasets of topics and those of files that have some names; all without any.
+
+    Raises:
+        batch.datasets.UnknownDatasetError: There is none of a name.
+    """
+    if not names:
+        return chosen(None), list(REFERENCES)
+    references = [one for one in REFERENCES if one.name in names]
+    of_files = {one.name for one in references}
+    of_topics = [name for name in names if name not in of_files]
+    return chosen(of_topics) if of_topics else [], references
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from small_lake import EPOCH, SmallLake, trade
 
 from batch.audit import AuditError
 from batch.job import Report
-from batch.references import ReferenceJob, chosen_references
+from batch.references import REFERENCES, ReferenceJob
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 TEN = datetime(2024, 8, 9, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-(INSTRUMENTS, BARS) = chosen_references(["instruments", "eod_bars"])
+(INSTRUMENTS, BARS) = REFERENCES
 
 
 class Dropped:

@@ -1,0 +1,31 @@
+"""What a run of batch works on, by the names that it is given."""
+
+import pytest
+
+from batch.datasets import DATASETS, UnknownDatasetError
+from batch.references import REFERENCES, chosen_for_batch
+
+TOPICS, FILES = [one.name for one in DATASETS], [one.name for one in REFERENCES]
+
+
+@pytest.mark.parametrize(
+    ("names", "of_topics", "of_files"),
+    [
+        (None, TOPICS, FILES),
+        ([], TOPICS, FILES),
+        (["fills", "trades"], ["trades", "fills"], []),
+        (["eod_bars"], [], ["eod_bars"]),
+        (["eod_bars", "fills"], ["fills"], ["eod_bars"]),
+    ],
+)
+def test_datasets_of_topics_and_of_files(
+    names: list[str] | None, of_topics: list[str], of_files: list[str]
+) -> None:
+    datasets, references = chosen_for_batch(names)
+    assert [one.name for one in datasets] == of_topics
+    assert [one.name for one in references] == of_files
+
+
+def test_a_name_of_neither_is_refused() -> None:
+    with pytest.raises(UnknownDatasetError, match="no dataset 'ticks'"):
+        chosen_for_batch(["instruments", "ticks"])
