@@ -96,10 +96,10 @@ def history(observations: DataFrame) -> DataFrame:
     Changes count in the order of the source's log; of a snapshot's read and a change at the same
     position the read is the later, since it shows the change; of two reads the one of the later
     snapshot. A repeated change counts once, a state that equals the one before it is the same
-    state. A delete ends a life, and the next
-    change begins another: between the two there is no row. Time never goes back: a change whose
-    clock says it was made before an earlier one counts from the earlier one's time. Of changes at
-    one instant the last one counts, so that no state lasts for no time.
+    state. A delete ends a life, and the next change begins another: between the two there is no
+    row. Time never goes back: a change whose clock says it was made before an earlier one counts
+    from the earlier one's time. Of changes at one instant the last one counts, so that no state
+    lasts for no time.
 
     Args:
         observations: The result of `observe_changes`: all of the changes of each customer.
