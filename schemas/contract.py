@@ -40,7 +40,12 @@ class StatementError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Iceberg type, what it means, in which unit, and how it may be shown."""
+    """One column: its Iceberg type, what it means, in which unit, and how it may be shown.
+
+    Attributes:
+        aliases: Names that it had before; a table that has one of them is renamed.
+        carried: It is taken along from where the table is made of: see `schemas.carrying`.
+    """
 
     name: str
     type: IcebergType
@@ -49,6 +54,8 @@ class Column:
     unit: str | None
     classification: str
     pii: bool
+    aliases: tuple[str, ...] = ()
+    carried: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Partitioning:
 
     column: str
     transform: Transform[object, object]
+
+    def __str__(self) -> str:
+        return f"{self.transform}({self.column})"
 
     @property
     def name(self) -> str:
@@ -144,6 +154,7 @@ class TableContract:
         quality: What must be true of rows before they are published.
         batch_twin: The table of the batch layer, when this one is a speed twin.
         files: What files are loaded into it, if any are.
+        dropped: Columns that it had once and that were given up on purpose.
     """
 
     name: str
@@ -162,6 +173,7 @@ class TableContract:
     speed_twin: str | None = None
     batch_twin: str | None = None
     files: FileDataset | None = None
+    dropped: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -172,6 +184,11 @@ class TableContract:
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns, in the order of the contract."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def carried(self) -> dict[str, str]:
+        """Types of the carried columns, as Iceberg and Spark write them, by name."""
+        return {column.name: str(column.type) for column in self.columns if column.carried}
 
     def column(self, name: str) -> Column:
         """Return the column of that name.

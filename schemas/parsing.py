@@ -11,6 +11,7 @@ from open_data_contract_standard.model import (
     Team,
 )
 
+from schemas.carrying import not_carriable
 from schemas.contract import (
     Column,
     ContractError,
@@ -42,8 +43,9 @@ TABLE_CUSTOM_PROPERTIES = {
     "nullableKey",
     "topic",
     "tableProperties",
+    "droppedColumns",
 }
-COLUMN_CUSTOM_PROPERTIES = {"unit", "partitionTransform", "pii"}
+COLUMN_CUSTOM_PROPERTIES = {"unit", "partitionTransform", "pii", "aliases", "carried"}
 
 
 def parse(text: str, source: str) -> list[TableContract]:
@@ -84,6 +86,8 @@ class _Document:
         properties = tuple(self._table.properties or ())
         columns = tuple(self._columns(self._name, properties, COLUMN_CUSTOM_PROPERTIES))
         names = [column.name for column in columns]
+        dropped = self._names(self._custom.get("droppedColumns"), f"{self._name}.droppedColumns")
+        self._distinct([*names, *(a for column in columns for a in column.aliases), *dropped])
         profile = self._custom.get("writeProfile")
         if profile not in PROFILES:
             raise self._error(
@@ -109,7 +113,11 @@ class _Document:
             quality=tuple(self._quality()),
             speed_twin=twin,
             files=self._dataset(),
+            dropped=dropped,
         )
+        for column in columns:
+            if column.carried and (problem := not_carriable(self._name, column)):
+                raise self._error(f"{self._name}.{column.name}.carried", problem)
         return [table] if twin is None else [table, self._twin_of(table, twin)]
 
     def _twin_of(self, table: TableContract, name: object) -> TableContract:
@@ -128,6 +136,7 @@ class _Document:
             freshness_seconds=freshness_seconds(self._service_levels, name),
             properties=PROFILES["streaming"] | SPEED_TWIN_PROPERTIES,
             batch_twin=table.name,
+            dropped=table.dropped,
         )
 
     def _dataset(self) -> FileDataset | None:
@@ -172,7 +181,23 @@ class _Document:
                 unit=customs.get("unit"),
                 classification=self._text(prop.classification, f"{where}.classification"),
                 pii=bool(customs.get("pii", False)),
+                aliases=self._names(customs.get("aliases"), f"{where}.aliases"),
+                carried=bool(customs.get("carried", False)),
             )
+
+    def _names(self, stated: object, where: str) -> tuple[str, ...]:
+        names = [] if stated is None else stated
+        if not isinstance(names, list) or not all(NAME.fullmatch(str(name)) for name in names):
+            raise self._error(where, "must be a list of column names")
+        return tuple(map(str, names))
+
+    def _distinct(self, names: list[str]) -> None:
+        """Refuse a name that means two columns, of now or of before."""
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise self._error(
+                    f"{self._name}.{name}", "is the name, an alias or a dropped name of another"
+                )
 
     def _key(self, properties: tuple[SchemaProperty, ...]) -> tuple[str, ...]:
         members = [prop for prop in properties if prop.primaryKey]

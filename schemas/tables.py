@@ -1,28 +1,25 @@
 """Tables in the catalog, created and evolved from their contracts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.schema import Schema
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.partitioning import PartitionField
 from pyiceberg.table import Table
-from pyiceberg.types import DecimalType, IcebergType, IntegerType, LongType, MapType, NestedField
+from pyiceberg.table.update.schema import UpdateSchema
+from pyiceberg.table.update.spec import UpdateSpec
 
 import schemas
-from lakehouse.errors import LakehouseError
-from schemas.contract import Column, TableContract
+from lakehouse.resilience import retrying
+from schemas.changes import Changes, IncompatibleChangeError, TableState, changes
+from schemas.contract import Partitioning, TableContract
 
+__all__ = ["Applied", "IncompatibleChangeError", "Outcome", "apply", "preview"]
 
-class IncompatibleChangeError(LakehouseError):
-    """A contract asks for a change that readers or writers of the table would not survive."""
-
-    def __init__(self, table: str, field: str, problem: str) -> None:
-        super().__init__(
-            f"{table}.{field}: {problem}; make a new table and backfill it, or undo the change"
-        )
-        self.table = table
-        self.field = field
+# Streams commit every second; a few attempts find the gap between two commits.
+COMMIT_BUDGET_SECONDS = 60.0
 
 
 class Outcome(StrEnum):
@@ -42,71 +39,40 @@ class Applied:
     changes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Changes:
-    added: tuple[Column, ...] = ()
-    widened: tuple[Column, ...] = ()
-    described: tuple[Column, ...] = ()
-    properties: dict[str, str] = field(default_factory=dict)
-
-    def in_words(self) -> tuple[str, ...]:
-        return (
-            *(f"added {column.name} {column.type}" for column in self.added),
-            *(f"widened {column.name} to {column.type}" for column in self.widened),
-            *(f"described {column.name}" for column in self.described),
-            *(f"set {key}={value}" for key, value in self.properties.items()),
-        )
-
-
-@dataclass(frozen=True)
-class _Step:
-    contract: TableContract
-    table: Table | None
-    changes: _Changes
-
-    def outcome(self) -> Applied:
-        if self.table is None:
-            return Applied(self.contract.name, Outcome.CREATED)
-        words = self.changes.in_words()
-        return Applied(self.contract.name, Outcome.EVOLVED if words else Outcome.UNCHANGED, words)
-
-
 def apply(catalog: Catalog, contracts: Iterable[TableContract] | None = None) -> list[Applied]:
     """Create what is missing and evolve what has changed; a second run changes nothing.
 
-    Every table is compared before the first is touched, so a refusal leaves all as they were.
+    Every table is compared before the first is touched, so a refusal leaves all as they were. Rows
+    stay as they were written: readers see them by the new schema.
 
     Args:
         catalog: The catalog named ``lake``.
         contracts: The contracts to apply; all of the platform when left out.
 
     Raises:
-        IncompatibleChangeError: A contract differs from its table other than by a new optional
-            column, a wider number, a description or a table property.
+        IncompatibleChangeError: A contract asks for a change that `schemas.changes` refuses.
     """
-    steps = _plan(catalog, contracts)
-    for step in steps:
-        if step.table is None:
-            _create(catalog, step.contract)
-        elif step.changes.in_words():
-            _evolve(step.table, step.changes)
-    return [step.outcome() for step in steps]
+    wanted = list(schemas.contracts().values() if contracts is None else contracts)
+    outcomes = preview(catalog, wanted)
+    for contract, outcome in zip(wanted, outcomes, strict=True):
+        if outcome.outcome is Outcome.CREATED:
+            _create(catalog, contract)
+        elif outcome.outcome is Outcome.EVOLVED:
+            _evolve(catalog, contract)
+    return outcomes
 
 
 def preview(catalog: Catalog, contracts: Iterable[TableContract] | None = None) -> list[Applied]:
     """Return what ``apply`` would do, and do nothing; raises the same errors."""
-    return [step.outcome() for step in _plan(catalog, contracts)]
+    wanted = schemas.contracts().values() if contracts is None else contracts
+    return [_compared(catalog, contract) for contract in wanted]
 
 
-def _plan(catalog: Catalog, contracts: Iterable[TableContract] | None) -> list[_Step]:
-    steps = []
-    for contract in schemas.contracts().values() if contracts is None else contracts:
-        if catalog.table_exists(contract.name):
-            table = catalog.load_table(contract.name)
-            steps.append(_Step(contract, table, _compare(contract, table)))
-        else:
-            steps.append(_Step(contract, None, _Changes()))
-    return steps
+def _compared(catalog: Catalog, contract: TableContract) -> Applied:
+    if not catalog.table_exists(contract.name):
+        return Applied(contract.name, Outcome.CREATED)
+    words = changes(contract, TableState.of(catalog.load_table(contract.name))).in_words()
+    return Applied(contract.name, Outcome.EVOLVED if words else Outcome.UNCHANGED, words)
 
 
 def _create(catalog: Catalog, contract: TableContract) -> None:
@@ -121,97 +87,54 @@ def _create(catalog: Catalog, contract: TableContract) -> None:
     )
 
 
-def _evolve(table: Table, changes: _Changes) -> None:
+@retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
+def _evolve(catalog: Catalog, contract: TableContract) -> None:
+    """Change a table in one commit; again, on what it has become, if another was faster."""
+    table = catalog.load_table(contract.name)
+    wanted = changes(contract, TableState.of(table))
     with table.transaction() as transaction:
         with transaction.update_schema() as update:
-            for column in changes.added:
-                update.add_column(column.name, column.type, doc=column.description)
-            for column in changes.widened:
-                update.update_column(column.name, field_type=column.type)
-            for column in changes.described:
-                update.update_column(column.name, doc=column.description)
-        if changes.properties:
-            transaction.set_properties(changes.properties)
+            _change_columns(update, wanted)
+        if wanted.partitioning is not None:
+            with transaction.update_spec() as respec:
+                _change_partitioning(respec, table, wanted)
+        if wanted.properties:
+            transaction.set_properties(dict(wanted.properties))
 
 
-def _compare(contract: TableContract, table: Table) -> _Changes:
-    schema = table.schema()
-    present = {field.name: field for field in schema.fields}
-    for name in present.keys() - set(contract.column_names):
-        raise IncompatibleChangeError(contract.name, name, "the column is in the table only")
-    _check_layout(contract, table, schema)
-    added, widened, described = [], [], []
-    for column in contract.columns:
-        current = present.get(column.name)
-        if current is None:
-            if column.required:
-                raise IncompatibleChangeError(
-                    contract.name, column.name, "a new column of an existing table must be optional"
-                )
-            added.append(column)
-            continue
-        if _is_wider(contract.name, column, current):
-            widened.append(column)
-        if current.doc != column.description:
-            described.append(column)
-    properties = {
-        key: value
-        for key, value in contract.properties.items()
-        # The format version is stored beside the properties, not among them.
-        if key != "format-version" and table.properties.get(key) != value
-    }
-    return _Changes(tuple(added), tuple(widened), tuple(described), properties)
+def _change_columns(update: UpdateSchema, wanted: Changes) -> None:
+    before = {new: old for old, new in wanted.renamed.items()}
+
+    def present(name: str) -> str:
+        """Return the name that a column has until the update is through."""
+        return before.get(name, name)
+
+    for old, new in wanted.renamed.items():
+        update.rename_column(old, new)
+    for column in wanted.widened:
+        update.update_column(present(column.name), field_type=column.type)
+    for column in wanted.described:
+        update.update_column(present(column.name), doc=column.description)
+    for name in wanted.dropped:
+        update.delete_column(name)
+    for column in wanted.added:
+        update.add_column(column.name, column.type, doc=column.description)
 
 
-def _is_wider(table: str, column: Column, field: NestedField) -> bool:
-    if field.required != column.required:
-        was, now = (
-            "required" if flag else "optional" for flag in (field.required, column.required)
-        )
-        raise IncompatibleChangeError(table, column.name, f"was {was}, would be {now}")
-    if str(field.field_type) == str(column.type) or _same_shape(field.field_type, column.type):
-        return False
-    if _can_widen(field.field_type, column.type):
-        return True
-    raise IncompatibleChangeError(
-        table, column.name, f"was {field.field_type}, cannot become {column.type}"
-    )
+def _change_partitioning(update: UpdateSpec, table: Table, wanted: Changes) -> None:
+    def identity(field: PartitionField) -> str:
+        column = table.schema().find_column_name(field.source_id) or ""
+        return str(Partitioning(wanted.renamed.get(column, column), field.transform))
 
-
-def _same_shape(old: IcebergType, new: IcebergType) -> bool:
-    """Compare maps without the numbers of their parts, which only the table knows."""
-    if not isinstance(old, MapType) or not isinstance(new, MapType):
-        return False
-    return (old.key_type, old.value_type) == (new.key_type, new.value_type)
-
-
-def _can_widen(old: IcebergType, new: IcebergType) -> bool:
-    if isinstance(old, IntegerType):
-        return isinstance(new, LongType)
-    if isinstance(old, DecimalType) and isinstance(new, DecimalType):
-        return old.scale == new.scale and old.precision < new.precision
-    return False
-
-
-def _check_layout(contract: TableContract, table: Table, schema: Schema) -> None:
-    wanted = contract.iceberg_schema()
-    layouts = {
-        "partitioning": (
-            [f"{part.transform}({part.column})" for part in contract.partitioning],
-            [
-                f"{field.transform}({schema.find_column_name(field.source_id)})"
-                for field in table.spec().fields
-            ],
-        ),
-        "sortOrder": (
-            list(contract.sort_order),
-            [schema.find_column_name(field.source_id) for field in table.sort_order().fields],
-        ),
-        "primaryKey": (
-            sorted(wanted.identifier_field_names()),
-            sorted(schema.identifier_field_names()),
-        ),
-    }
-    for location, (now, was) in layouts.items():
-        if now != was:
-            raise IncompatibleChangeError(contract.name, location, f"was {was}, would be {now}")
+    # A partitioning that the table once had goes on under the name that it had then.
+    names = {identity(part): part.name for spec in table.specs().values() for part in spec.fields}
+    present = [identity(part) for part in table.spec().fields]
+    parts = {str(part): part for part in wanted.partitioning or ()}
+    for part in present:
+        if part not in parts:
+            update.remove_field(names[part])
+    for part, stated in parts.items():
+        if part not in present:
+            is_free = stated.name not in names.values()
+            name = stated.name if is_free else f"{stated.name}_{len(table.specs())}"
+            update.add_field(stated.column, stated.transform, names.get(part, name))

@@ -35,7 +35,7 @@ def parse_type(physical: str, logical: str) -> IcebergType:
     Raises:
         ValueError: Unknown or unsupported type, or ``logical`` is not its logical type.
     """
-    word = re.split(r"[(<]", physical, maxsplit=1)[0]
+    word = _word(physical)
     if word not in LOGICAL_TYPES:
         raise ValueError(f"{physical!r} is not a known type")
     if logical != LOGICAL_TYPES[word]:
@@ -54,6 +54,15 @@ def parse_type(physical: str, logical: str) -> IcebergType:
     )
 
 
+def type_of(physical: str) -> IcebergType:
+    """Return the Iceberg type written as ``physical``, whatever its logical type is called.
+
+    Raises:
+        ValueError: Unknown or unsupported type.
+    """
+    return parse_type(physical, LOGICAL_TYPES.get(_word(physical), ""))
+
+
 def parse_transform(text: str, column_type: IcebergType) -> Transform[object, object]:
     """Return the partition transform written as ``text``, such as ``day`` or ``bucket[16]``.
 
@@ -66,6 +75,10 @@ def parse_transform(text: str, column_type: IcebergType) -> Transform[object, ob
     if not transform.can_transform(column_type):
         raise ValueError(f"{text} cannot be applied to {column_type}")
     return transform
+
+
+def _word(physical: str) -> str:
+    return re.split(r"[(<]", physical, maxsplit=1)[0]
 
 
 def _primitive(text: str) -> IcebergType:

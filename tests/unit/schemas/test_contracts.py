@@ -206,6 +206,30 @@ BROKEN: dict[str, tuple[Break, str]] = {
         lambda d: custom(d, "writeProfile").update(value="batchy"),
         "silver.trades.writeProfile",
     ),
+    "alias of another column": (
+        lambda d: column(d, "price")["customProperties"].append(
+            {"property": "aliases", "value": ["quantity"]}
+        ),
+        "silver.trades.quantity",
+    ),
+    "dropped and there": (
+        lambda d: d["schema"][0]["customProperties"].append(
+            {"property": "droppedColumns", "value": ["price"]}
+        ),
+        "silver.trades.price",
+    ),
+    "dropped what is no name": (
+        lambda d: d["schema"][0]["customProperties"].append(
+            {"property": "droppedColumns", "value": "fee"}
+        ),
+        "silver.trades.droppedColumns",
+    ),
+    "required and carried": (
+        lambda d: column(d, "state").update(
+            customProperties=[{"property": "carried", "value": True}]
+        ),
+        "silver.trades.state.carried",
+    ),
     "twin of itself": (
         lambda d: custom(d, "speedTwin").update(value="silver.trades"),
         "silver.trades.speedTwin",

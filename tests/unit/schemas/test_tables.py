@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
 
 from schemas import Column, TableContract, contract, contracts
 from schemas.contract import Partitioning
@@ -91,12 +92,14 @@ def test_new_optional_columns_wider_numbers_and_words_are_applied(catalog: Catal
     assert apply(catalog, [new])[0].outcome is Outcome.UNCHANGED
 
 
-def without(column: str) -> TableContract:
+def without(column: str, *, stated: bool = False) -> TableContract:
     table = contract(NAME)
-    return replace(table, columns=tuple(c for c in table.columns if c.name != column))
+    columns = tuple(c for c in table.columns if c.name != column)
+    return replace(table, columns=columns, dropped=(column,) if stated else ())
 
 
 DAYS = Partitioning("event_time", parse_transform("day", parse_type("timestamptz", "timestamp")))
+MONTHS = replace(DAYS, transform=parse_transform("month", parse_type("timestamptz", "timestamp")))
 REFUSED: dict[str, tuple[TableContract, str]] = {
     "dropped required column": (without("state"), "state"),
     "dropped optional column": (without("price"), "price"),
@@ -107,8 +110,12 @@ REFUSED: dict[str, tuple[TableContract, str]] = {
     "other type": (changed("price", type=parse_type("string", "string")), "price"),
     "optional becomes required": (changed("price", required=True), "price"),
     "required becomes optional": (changed("state", required=False), "state"),
-    "other partitioning": (replace(contract(NAME), partitioning=(DAYS,)), "partitioning"),
     "other sort order": (replace(contract(NAME), sort_order=("symbol",)), "sortOrder"),
+    "dropped required column, stated": (without("state", stated=True), "state"),
+    "dropped key column, stated": (
+        replace(without("symbol", stated=True), key=("venue", "trade_id"), sort_order=()),
+        "symbol",
+    ),
     "other key": (replace(contract(NAME), key=("venue", "trade_id")), "primaryKey"),
 }
 
@@ -123,6 +130,93 @@ def test_any_other_change_is_refused_and_nothing_is_touched(catalog: Catalog, na
     assert (refusal.value.table, refusal.value.field) == (NAME, field)
     assert catalog.load_table(NAME).metadata_location == before
     assert not catalog.table_exists("ops.runs")
+
+
+def test_a_column_keeps_its_number_under_another_name_and_another_type(catalog: Catalog) -> None:
+    apply(catalog, [with_column(optional("lots", "int"))])
+    before = catalog.load_table(NAME).schema()
+    counted = replace(
+        optional("lots", "int"),
+        name="contracts",
+        type=parse_type("long", "integer"),
+        aliases=("lots",),
+    )
+    columns = tuple(
+        replace(c, name="ticker", aliases=("symbol",)) if c.name == "symbol" else c
+        for c in contract(NAME).columns
+    )
+    new = replace(
+        contract(NAME),
+        columns=(*columns, counted),
+        key=("venue", "ticker", "trade_id"),
+        sort_order=("venue", "ticker", "event_time", "trade_id"),
+    )
+    (done,) = apply(catalog, [new])
+    assert set(done.changes) == {
+        "renamed lots to contracts",
+        "widened contracts to long",
+        "renamed symbol to ticker",
+    }
+    after = catalog.load_table(NAME).schema()
+    assert after.find_field("contracts").field_id == before.find_field("lots").field_id
+    assert after.find_field("ticker").field_id == before.find_field("symbol").field_id
+    assert str(after.find_type("contracts")) == "long"
+    assert after.identifier_field_names() == {"venue", "ticker", "trade_id"}
+    assert apply(catalog, [new])[0].outcome is Outcome.UNCHANGED
+
+
+def test_a_dropped_column_is_gone_once_the_contract_says_so(catalog: Catalog) -> None:
+    apply(catalog, [contract(NAME)])
+    (done,) = apply(catalog, [without("contract_size", stated=True)])
+    assert done.changes == ("dropped contract_size",)
+    assert "contract_size" not in catalog.load_table(NAME).schema().column_names
+    assert apply(catalog, [without("contract_size", stated=True)])[0].changes == ()
+
+
+def test_partitioning_changes_for_new_rows_and_changes_back(catalog: Catalog) -> None:
+    hours = contract(NAME)
+    apply(catalog, [hours])
+    for partitioning, name in (((DAYS,), "event_time_day"), ((MONTHS,), "event_time_month")):
+        (done,) = apply(catalog, [replace(hours, partitioning=partitioning)])
+        assert done.changes == (f"partitioned by {partitioning[0]} from now on",)
+        assert [part.name for part in catalog.load_table(NAME).spec().fields] == [name]
+        assert preview(catalog, [replace(hours, partitioning=partitioning)])[0].changes == ()
+    apply(catalog, [hours])
+    table = catalog.load_table(NAME)
+    assert table.spec().spec_id == 0, "the first partitioning goes on as what it was"
+    assert sorted(table.specs()) == [0, 1, 2]
+    (done,) = apply(catalog, [replace(hours, partitioning=())])
+    assert done.changes == ("partitioned by nothing from now on",)
+    assert not catalog.load_table(NAME).spec().fields
+
+
+def test_two_partitionings_of_one_kind_have_names_of_their_own(catalog: Catalog) -> None:
+    def by_venue(width: int) -> TableContract:
+        transform = parse_transform(f"truncate[{width}]", parse_type("string", "string"))
+        return replace(contract(NAME), partitioning=(Partitioning("venue", transform),))
+
+    apply(catalog, [by_venue(4)])
+    apply(catalog, [by_venue(8)])
+    (part,) = catalog.load_table(NAME).spec().fields
+    assert (str(part.transform), part.name) == ("truncate[8]", "venue_truncate_1")
+
+
+def test_another_writer_who_is_faster_is_waited_for(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(catalog, [contract(NAME)])
+    commit, overtaken = type(catalog).commit_table, []
+
+    def overtaken_once(self: Catalog, *of: Any) -> Any:
+        if not overtaken:
+            overtaken.append(of)
+            raise CommitFailedException("somebody was faster")
+        return commit(self, *of)
+
+    monkeypatch.setattr(type(catalog), "commit_table", overtaken_once)
+    apply(catalog, [with_column(optional("fee"))])
+    assert "fee" in catalog.load_table(NAME).schema().column_names
+    assert overtaken
 
 
 def test_a_map_of_other_parts_is_refused(catalog: Catalog) -> None:
