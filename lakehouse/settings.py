@@ -125,6 +125,10 @@ class Settings(BaseSettings):
     speed_trigger_seconds: float = Field(
         default=0.0, ge=0, description="Micro-batch interval of the speed layer; 0 is continuous."
     )
+    schemas_folder: Path | None = Field(
+        default=None,
+        description="Folder of contracts and Avro schemas of your own; unset means those shipped.",
+    )
     key_store: Path | None = Field(
         default=None, description="File of the customers' keys; unset means one in home."
     )
@@ -135,7 +139,9 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged."
     )
 
-    @field_validator("home", "cache", "ca_file", "ca_truststore", "key_store", "drop_folder")
+    @field_validator(
+        "home", "cache", "ca_file", "ca_truststore", "schemas_folder", "key_store", "drop_folder"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None

@@ -5,6 +5,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
+from lakehouse.settings import Settings
 from schemas.contract import (
     Column,
     ContractError,
@@ -27,6 +28,7 @@ __all__ = [
     "contract",
     "contracts",
     "file_datasets",
+    "folder",
     "landed_topics",
     "load",
     "topics",
@@ -58,10 +60,15 @@ def load(folder: Traversable) -> dict[str, TableContract]:
     return found
 
 
+def folder() -> Traversable:
+    """Return where ``contracts``, ``avro`` and ``released.json`` are: here, unless settings say."""
+    return Settings().schemas_folder or files(__name__)
+
+
 @lru_cache
 def contracts() -> MappingProxyType[str, TableContract]:
     """Return the contracts of this platform by table name, speed twins among them (cached)."""
-    return MappingProxyType(load(files(__name__) / "contracts"))
+    return MappingProxyType(load(folder() / "contracts"))
 
 
 def contract(table: str) -> TableContract:

@@ -43,8 +43,15 @@ def _record_problems(writer: dict[str, Any], reader: dict[str, Any], path: str) 
     problems = []
     for field in reader["fields"]:
         where = f"{path}.{field['name']}" if path else field["name"]
-        if field["name"] in written:
-            problems += backward_problems(written[field["name"]]["type"], field["type"], where)
+        names = [name for name in (field["name"], *field.get("aliases", ())) if name in written]
+        if len(names) > 1:
+            problems.append(f"{where}: old data has both {' and '.join(names)}")
+        elif names:
+            old = written[names[0]]
+            problems += backward_problems(old["type"], field["type"], where)
+            # Else the field of a yet older version would be read as if it were not there.
+            if lost := set(old.get("aliases", ())) - {field["name"], *field.get("aliases", ())}:
+                problems.append(f"{where}: the alias {', '.join(sorted(lost))} is missing")
         elif "default" not in field:
             problems.append(f"{where}: a new field needs a default, old data does not have it")
     return problems

@@ -1,8 +1,7 @@
 """Schema ids: which Avro schema an id on the wire means, and which id a schema has."""
 
 import json
-from collections.abc import Iterable
-from importlib.resources import files
+from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any, Protocol
 
@@ -71,7 +70,7 @@ class ContractRegistry:
         Raises:
             ContractError: A file is missing or holds no Avro record.
         """
-        folder = folder or files(__package__) / "avro"
+        folder = folder or schemas.folder() / "avro"
         stated = schemas.topics().values() if topics is None else topics
         self._subjects: dict[str, dict[int, Any]] = {}
         self._by_id: dict[int, Any] = {}
@@ -124,21 +123,38 @@ class ContractRegistry:
         All earlier versions count, not only the last: bronze keeps their payloads for years.
         """
         return [
-            f"{subject}: id {newer} cannot read id {older}: {problem}"
+            problem
             for subject, versions in self._subjects.items()
-            for position, newer in enumerate(versions)
-            for older in list(versions)[:position]
-            for problem in backward_problems(versions[older], versions[newer])
+            for problem in unreadable(subject, versions)
         ]
+
+
+def unreadable(subject: str, versions: Mapping[int, Any]) -> list[str]:
+    """Return every reason why a version of a subject cannot read the data of an earlier one.
+
+    Args:
+        subject: Named in the reasons.
+        versions: Parsed schemas by id, oldest first.
+    """
+    return [
+        f"{subject}: id {newer} cannot read id {older}: {problem}"
+        for position, newer in enumerate(versions)
+        for older in list(versions)[:position]
+        for problem in backward_problems(versions[older], versions[newer])
+    ]
 
 
 def register(registry: SchemaRegistry, stated: ContractRegistry) -> None:
     """Give a registry every schema version that the contracts state, oldest first.
 
     Raises:
-        IncompatibleSchemaError: The registry refuses one.
+        IncompatibleSchemaError: A version cannot read what an earlier one wrote, or the registry
+            refuses one.
         UnknownSchemaError: The registry takes no other schemas than it has.
     """
+    # A registry may compare a version with the last one only.
+    if problems := stated.compatibility_problems():
+        raise IncompatibleSchemaError("\n".join(problems))
     for topic in schemas.topics().values():
         if topic.subject is not None:
             for schema_id in stated.ids(topic):

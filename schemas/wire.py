@@ -23,7 +23,13 @@ import schemas
 from lakehouse.errors import LakehouseError
 from schemas.contract import Topic
 from schemas.conversions import Converter, conversions, physical
-from schemas.registry import SchemaRegistry, UnknownSchemaError, registered_schema
+from schemas.registry import (
+    IncompatibleSchemaError,
+    SchemaRegistry,
+    UnknownSchemaError,
+    registered_schema,
+    unreadable,
+)
 
 MAGIC_BYTE = 0
 HEADER = struct.Struct(">bI")
@@ -80,7 +86,8 @@ class EventCodec:
 
         Raises:
             UnencodableError: The topic has no schema.
-            UnknownSchemaError: The registry does not know the topic's newest schema.
+            UnknownSchemaError: The registry does not know one of the topic's schemas.
+            IncompatibleSchemaError: One of them cannot read what an earlier one wrote.
         """
         topic = topic or schemas.topics()[TRADES_TOPIC]
         if not topic.versions:
@@ -88,8 +95,12 @@ class EventCodec:
         self._registry = registry
         self._event_time = topic.event_time
         self.max_payload_bytes = max_payload_bytes
-        self.schema_id = registry.ids(topic)[-1]
-        newest = registered_schema(registry, self.schema_id)
+        ids = registry.ids(topic)
+        versions = {number: registered_schema(registry, number) for number in ids}
+        if problems := unreadable(topic.subject or topic.name, versions):
+            raise IncompatibleSchemaError("\n".join(problems))
+        self.schema_id = ids[-1]
+        newest = versions[self.schema_id]
         self._conversions: list[tuple[str, Converter]] = conversions(newest)
         self._reader = parse_schema(physical(newest))
         self._fields = frozenset(field["name"] for field in newest["fields"])

@@ -8,7 +8,12 @@ import pytest
 
 from schemas import ContractError, SchemaVersion, Topic
 from schemas.compatibility import backward_problems
-from schemas.registry import ContractRegistry, UnknownSchemaError
+from schemas.registry import (
+    ContractRegistry,
+    IncompatibleSchemaError,
+    UnknownSchemaError,
+    register,
+)
 
 V1: dict[str, Any] = json.loads(ContractRegistry().schema_for(1))
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
@@ -37,6 +42,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         lambda s: fields(s)["trade_id"].update(type="double"),
         lambda s: fields(s)["aggressor_side"].update(type=["string", "null"]),
         lambda s: fields(s)["venue"].update(doc="Other words."),
+        lambda s: fields(s)["venue"].update(name="exchange", aliases=["venue"]),
+        lambda s: fields(s)["venue"].update(name="exchange", aliases=["market", "venue"]),
     ],
 )
 def test_changes_that_read_old_data(change: Callable[[dict[str, Any]], object]) -> None:
@@ -59,6 +66,13 @@ def test_changes_that_read_old_data(change: Callable[[dict[str, Any]], object]) 
         (lambda s: fields(s)["price"]["type"][1].update(precision=20), "price"),
         (lambda s: fields(s)["price"].update(type=fields(s)["price"]["type"][1]), "price"),
         (lambda s: fields(s)["venue"].update(type={"type": "array", "items": "string"}), "venue"),
+        (
+            lambda s: (
+                fields(s)["price"].update(aliases=["quantity"]),
+                s["fields"].remove(fields(s)["quantity"]),
+            ),
+            "price",
+        ),
         (lambda s: s.update(name="Trade"), "record"),
         (lambda s: s.update(namespace="bank"), "record"),
     ],
@@ -68,6 +82,32 @@ def test_changes_that_do_not_are_named(
 ) -> None:
     (problem,) = backward_problems(V1, changed(change))
     assert problem.startswith(f"{field}: ")
+
+
+def test_a_renamed_field_is_compared_with_what_it_was() -> None:
+    narrow = changed(
+        lambda s: fields(s)["trade_id"].update(name="id", type="int", aliases=["trade_id"])
+    )
+    (problem,) = backward_problems(V1, narrow)
+    assert problem == "id: long cannot become int"
+
+
+def test_an_alias_is_never_given_up() -> None:
+    once = changed(lambda s: fields(s)["venue"].update(name="market", aliases=["venue"]))
+    twice = copy.deepcopy(once)
+    fields(twice)["market"].update(name="exchange", aliases=["market", "venue"])
+    assert backward_problems(once, twice) == backward_problems(V1, twice) == []
+    fields(twice)["exchange"]["aliases"] = ["market"]
+    assert backward_problems(once, twice) == ["exchange: the alias venue is missing"]
+
+
+def test_a_floating_point_number_may_be_wider() -> None:
+    old, new = (
+        {"type": "record", "name": "R", "fields": [{"name": "x", "type": ["null", kind]}]}
+        for kind in ("float", "double")
+    )
+    assert backward_problems(old, new) == []
+    assert [problem.partition(":")[0] for problem in backward_problems(new, old)] == ["x"]
 
 
 def test_nested_fields_are_named_by_path() -> None:
@@ -93,6 +133,19 @@ def test_ids_are_those_of_the_contracts() -> None:
     assert registry.id_for("market.trades-value", registry.schema_for(1)) == 1
     assert registry.register("market.trades-value", json.dumps(V1)) == 1
     assert registry.compatibility_problems() == []
+
+
+def test_an_incompatible_version_is_registered_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = changed(lambda s: fields(s)["trade_id"].update(type="int"))
+    topic = folder_of(tmp_path, V1, narrow)
+    registry = ContractRegistry([topic], tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr(registry, "register", lambda subject, _: asked.append(subject))
+    with pytest.raises(IncompatibleSchemaError, match="id 2 cannot read id 1: trade_id"):
+        register(registry, registry)
+    assert asked == []
 
 
 def test_what_is_not_listed_is_unknown() -> None:

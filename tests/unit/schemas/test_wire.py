@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import SchemaVersion, Topic, topics
-from schemas.registry import ContractRegistry
+from schemas.registry import ContractRegistry, IncompatibleSchemaError
 from schemas.wire import HEADER, EventCodec, Reason, UndecodableError, UnencodableError
 
 REGISTRY = ContractRegistry()
@@ -229,16 +229,20 @@ def test_what_survives_damage_is_an_event_that_encodes_to_the_same_bytes(payload
         assert CODEC.encode(CODEC.decode(payload)) == payload
 
 
-class TwoVersions:
-    """A registry whose topic has gained an optional field, and its newest id is 2."""
+FEE = {"name": "fee", "type": ["null", "int"], "default": None}
+RATE = {"name": "rate", "type": ["null", "float"], "default": None}
 
-    def __init__(self) -> None:
-        first = json.loads(REGISTRY.schema_for(1))
-        second = json.loads(REGISTRY.schema_for(1))
-        fee = {"name": "fee", "type": ["null", "long"], "default": None}
-        second["fields"].insert(0, fee)
-        self._schemas = {1: first, 2: second}
-        self.topic = Topic("market.trades", "venue:symbol", "s", (_v(1), _v(2)))
+
+class Versions:
+    """A registry whose topic has gained other first fields with each version."""
+
+    def __init__(self, *first_fields: list[dict[str, Any]]) -> None:
+        self._schemas = {}
+        for number, fields in enumerate([[], *first_fields], start=1):
+            self._schemas[number] = json.loads(REGISTRY.schema_for(1))
+            self._schemas[number]["fields"][:0] = fields
+        versions = tuple(map(_v, self._schemas))
+        self.topic = Topic("market.trades", "venue:symbol", "s", versions)
 
     def ids(self, topic: Topic) -> list[int]:
         return [version.id for version in topic.versions]
@@ -254,13 +258,46 @@ class TwoVersions:
 
 
 def test_an_old_payload_is_read_by_the_schema_that_wrote_it() -> None:
-    registry = TwoVersions()
+    registry = Versions([FEE])
     codec = EventCodec(registry, LIMIT, registry.topic)
     assert codec.decode(CODEC.encode(TRADE)) == {**TRADE, "fee": None}
     new = codec.encode({**TRADE, "fee": 3})
     assert codec.decode(new)["fee"] == 3
     assert codec.event_time_of(CODEC.encode(TRADE)) == (1, micros(TRADE["event_time"]))
     assert codec.event_time_of(new) == (2, micros(TRADE["event_time"]))
+
+
+def test_a_field_is_followed_through_its_widths_and_names() -> None:
+    wider = [{**FEE, "type": ["null", "long"]}, {**RATE, "type": ["null", "double"]}]
+    other = [{**wider[0], "name": "charge", "aliases": ["fee"]}, wider[1]]
+    versions = [[], [FEE, RATE], wider, other]
+    codecs = []
+    for count in range(1, len(versions) + 1):
+        registry = Versions(*versions[1:count])
+        codecs.append(EventCodec(registry, LIMIT, registry.topic))
+    written = [
+        codecs[0].encode(TRADE),
+        codecs[1].encode({**TRADE, "fee": 3, "rate": 0.5}),
+        codecs[2].encode({**TRADE, "fee": 2**40, "rate": 0.1}),
+        codecs[3].encode({**TRADE, "charge": 2**41, "rate": None}),
+    ]
+    read = [codecs[3].decode(payload) for payload in written]
+    assert [(event["charge"], event["rate"]) for event in read] == [
+        (None, None),
+        (3, 0.5),
+        (2**40, 0.1),
+        (2**41, None),
+    ]
+    assert [codecs[3].event_time_of(payload)[0] for payload in written] == [1, 2, 3, 4]
+    refusal = refusal_of(written[1])
+    assert refusal is not None, "who knows the first version only"
+    assert refusal.reason is Reason.UNKNOWN_SCHEMA_ID
+
+
+def test_no_producer_uses_a_schema_that_cannot_read_what_was_written() -> None:
+    registry = Versions([FEE], [{**FEE, "type": ["null", "string"]}])
+    with pytest.raises(IncompatibleSchemaError, match="s: id 3 cannot read id 2: fee: "):
+        EventCodec(registry, LIMIT, registry.topic)
 
 
 def test_a_topic_of_raw_bytes_has_no_codec() -> None:
