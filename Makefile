@@ -51,11 +51,12 @@ test-stack: setup-stack $(COMPOSE) ## Run the tests that need the real stack, on
 unit: setup ## Run the tests that need no service (under a minute)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
 
-lint: $(ENVIRONMENT) ## Check style, types and the imports between rooms
+lint: $(ENVIRONMENT) ## Check style, types, the imports between rooms, and changes of schemas
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/lakehouse schemas check
 
 chaos: setup ## Kill processes at random moments and count again
 	@$(BIN)/pytest -m chaos

@@ -1,6 +1,7 @@
 """``lakehouse schemas``: contracts into tables, and checks before they are."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,13 +10,10 @@ from rich.table import Table
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import get_settings
-from schemas import TableContract, contracts, tables
-from schemas.registry import (
-    ContractRegistry,
-    IncompatibleSchemaError,
-    register,
-    schema_registry,
-)
+from schemas import TableContract, contracts, folder, tables
+from schemas.checks import require_sound
+from schemas.registry import ContractRegistry, register, schema_registry
+from schemas.released import FILE, Released
 
 app = typer.Typer()
 verbs = typer.Typer(no_args_is_help=True, help="Contracts: list, check, and make into tables.")
@@ -33,13 +31,17 @@ def _keep_the_sub_command() -> None:
 def apply(as_json: AsJson = False) -> None:
     """Create the tables that are missing and evolve those whose contract has changed.
 
-    The Avro schemas of the topics are given to the registry before.
+    The Avro schemas of the topics are given to the registry before: from then on a producer may
+    use them. Nothing is done unless all that `check` looks at is sound.
 
     Example: lakehouse schemas apply
     """
     settings = get_settings("orchestration")
-    register(schema_registry(settings), ContractRegistry())
-    _show(tables.apply(load_catalog(settings)), as_json)
+    registry, catalog = ContractRegistry(), load_catalog(settings)
+    require_sound(contracts(), registry, Released.read(folder()))
+    tables.preview(catalog)  # refuses before the registry has anything new
+    register(schema_registry(settings), registry)
+    _show(tables.apply(catalog), as_json)
 
 
 @verbs.command()
@@ -48,24 +50,43 @@ def check(
         bool, typer.Option("--tables", help="Also compare with the tables of this home.")
     ] = False,
 ) -> None:
-    """Check the contracts, and that each Avro version reads all earlier ones.
+    """Check the contracts, that each Avro version reads all earlier ones, and what was released.
 
     Exits with 1 and names file and field when something is wrong. Changes nothing.
 
     Example: lakehouse schemas check --tables
     """
-    known = contracts()
-    problems = ContractRegistry().compatibility_problems()
-    if problems:
-        raise IncompatibleSchemaError("\n".join(problems))
+    known, released = contracts(), Released.read(folder())
+    require_sound(known, ContractRegistry(), released)
     topics = sum(len(table.topics) for table in known.values())
     typer.echo(f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound")
+    for change in released.changed_by(known):
+        typer.echo(f"not released yet: {change}")
     if with_tables:
         _show(
             tables.preview(load_catalog(get_settings("orchestration"))),
             as_json=False,
             title="apply would have",
         )
+
+
+@verbs.command()
+def release() -> None:
+    """Write down that contracts and Avro versions are released as they are, once they are sound.
+
+    From then on a change is held against them: a version stays as it is, and a table changes only
+    as tables can.
+
+    Example: lakehouse schemas release
+    """
+    known, registry = contracts(), ContractRegistry()
+    released = Released.read(folder())
+    require_sound(known, registry, released)
+    for change in released.changed_by(known):
+        typer.echo(f"released: {change}")
+    file = Path(str(folder())) / FILE
+    file.write_text(Released.now(known, registry).to_json(), encoding="utf-8")
+    typer.echo(f"written: {file}")
 
 
 @verbs.command(name="list")
@@ -89,7 +110,7 @@ def _facts(table: TableContract) -> dict[str, str | int | float | None]:
         "table": table.name,
         "columns": len(table.columns),
         "key": ", ".join(table.key),
-        "partitioning": ", ".join(f"{p.transform}({p.column})" for p in table.partitioning),
+        "partitioning": ", ".join(map(str, table.partitioning)),
         "sort_order": ", ".join(table.sort_order),
         "retention_days": table.retention_days,
         "freshness_seconds": table.freshness_seconds,

@@ -12,6 +12,7 @@ from lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from schema_drafts import Draft
 
 # Code is compiled quickly rather than well, and kept: with this compiler the JVM makes little room
 # for it, and would throw away and compile again what the next test needs.
@@ -53,6 +54,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def settings(tmp_path: Path) -> Settings:
     """A home of one test's own; nothing runs in it."""
     return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Draft"]:
+    """A copy of the contracts, to be changed; a process that went by it ends with the real ones."""
+    from schema_drafts import Draft, forget
+
+    yield Draft.copied_to(tmp_path / "schemas")
+    monkeypatch.undo()
+    forget()
 
 
 @pytest.fixture(scope="session")

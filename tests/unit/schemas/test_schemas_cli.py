@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from lakehouse.settings import get_settings
 from schemas import contracts
-from schemas.cli import IncompatibleSchemaError, app
-from schemas.registry import ContractRegistry
+from schemas.cli import app
+from schemas.registry import ContractRegistry, IncompatibleSchemaError
 
 RUN = CliRunner()
 

@@ -1,0 +1,51 @@
+"""Whether contracts and Avro schemas are sound, before a producer or a table goes by them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas.carrying import carrying_problems
+from schemas.contract import TableContract
+from schemas.registry import ContractRegistry, IncompatibleSchemaError
+from schemas.released import Released
+
+
+def require_sound(
+    contracts: Mapping[str, TableContract], registry: ContractRegistry, released: Released
+) -> None:
+    """Refuse contracts that do not fit one another, or what was released.
+
+    Raises:
+        IncompatibleSchemaError: Names every subject or table and field that is at fault.
+    """
+    problems = [
+        *registry.compatibility_problems(),
+        *_hidden_fields(contracts, registry),
+        *carrying_problems(contracts, _newest(contracts, registry)),
+        *released.broken_by(contracts, registry),
+    ]
+    if problems:
+        raise IncompatibleSchemaError("\n".join(problems))
+
+
+def _newest(
+    contracts: Mapping[str, TableContract], registry: ContractRegistry
+) -> dict[str, dict[str, Any]]:
+    """Return the newest schema of every topic that has one."""
+    topics = [topic for table in contracts.values() for topic in table.topics if topic.versions]
+    return {
+        topic.name: json.loads(registry.schema_for(registry.ids(topic)[-1])) for topic in topics
+    }
+
+
+def _hidden_fields(
+    contracts: Mapping[str, TableContract], registry: ContractRegistry
+) -> Iterator[str]:
+    """Yield the fields that would take the place of a column beside which events are decoded."""
+    newest = _newest(contracts, registry)
+    for table in contracts.values():
+        for topic in table.topics:
+            fields = [field["name"] for field in newest.get(topic.name, {}).get("fields", [])]
+            for name in fields:
+                if name in table.column_names and name != topic.event_time:
+                    yield f"{topic.subject}: {name}: is the name of a column of {table.name}"
