@@ -1,6 +1,6 @@
 """The audit before a publication: what must be true of a result for anyone to see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -70,20 +70,26 @@ def audit(
         raise AuditError(contract.name, findings)
 
 
-def totals_of_trades(trades: DataFrame) -> dict[str, Any]:
-    """Add up what the bars of some trades must add up to."""
+def totals_of_trades(trades: DataFrame, carried: Mapping[str, str]) -> dict[str, Any]:
+    """Add up what the bars of some trades must add up to.
+
+    Args:
+        trades: Rows of ``silver.trades``.
+        carried: Columns that bars add up, too, with the types of the sums.
+    """
     return _only_row(
         trades.where(counts(F.col("state"))).agg(
             F.count("*").alias("trade_count"),
             F.sum("quantity").alias("volume"),
             F.sum("notional").alias("notional"),
+            *(F.sum(F.col(name).cast(type_)).alias(name) for name, type_ in carried.items()),
         )
     )
 
 
-def totals_of_bars(bars: DataFrame) -> dict[str, Any]:
-    """Add up what coarser bars made of some bars must add up to."""
-    names = ("trade_count", "volume", "notional")
+def totals_of_bars(bars: DataFrame, carried: Iterable[str]) -> dict[str, Any]:
+    """Add up what coarser bars made of some bars must add up to, carried columns too."""
+    names = ("trade_count", "volume", "notional", *carried)
     return _only_row(bars.agg(*(F.sum(name).alias(name) for name in names)))
 
 

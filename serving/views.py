@@ -23,6 +23,7 @@ from serving.decimals import Dialect, divide_half_up
 
 SCHEMA = "serving"
 _MERGE_RULE, _ROLL_UP = "merge_rule", "roll_up"
+MINUTES = "gold.bars_1m"
 # Which partition of the log a row came from means nothing to a reader of merged rows.
 _HIDDEN_COLUMNS = frozenset({"log_partition"})
 
@@ -145,7 +146,10 @@ def _merged(table: exp.Expr, *further_key: exp.Expr) -> exp.Subquery:
 
 def _rolled_up(bucket: exp.Expr, name: exp.Expr) -> exp.Expr:
     """Write out the summary of the merged minutes by ``bucket``, which becomes column ``name``."""
-    rows = _subquery(Template(_text(_ROLL_UP)).substitute(name=name.name), "rolled_up")
+    sums = schemas.contract(MINUTES).carried.items()
+    carried = "".join(f"CAST(sum(bars.{name}) AS {type_}) AS {name}, " for name, type_ in sums)
+    text = Template(_text(_ROLL_UP)).substitute(name=name.name, carried=carried)
+    rows = _subquery(text, "rolled_up")
     return exp.replace_placeholders(rows, bucket=_of("bars", bucket))
 
 

@@ -8,8 +8,9 @@ is loaded whole from the speed layer's own rows and from batch silver.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -30,16 +31,32 @@ from speed.rows import gather, is_one_of, keep
 REMEMBERED_MINUTES = 10
 # Each DataFrame of the memory also holds trades that a later one has replaced.
 MOST_PARTS_OF_A_MINUTE = 8
-TRADE_COLUMNS = contract("silver.trades").column_names
 SECOND = timedelta(seconds=1)
 
 
 class WindowMemory:
-    """All known trades of the most recently touched minutes, and their second bars."""
+    """All known trades of the most recently touched minutes, and their second bars.
 
-    def __init__(self, spark: SparkSession, minutes: int = REMEMBERED_MINUTES) -> None:
+    Args:
+        spark: The session.
+        minutes: How many minutes are remembered.
+        carried: Columns that trades have beside those that they are resolved by.
+        sums: Of these, those that bars add up, with the types of the sums.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        minutes: int = REMEMBERED_MINUTES,
+        *,
+        carried: Iterable[str] = (),
+        sums: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._spark = spark
         self._capacity = minutes
+        self._carried = tuple(carried)
+        self._sums = sums
+        self._columns = contract("silver.trades").column_names
         # Several windows may share a DataFrame, each reading its own rows of it.
         self._trades_by_second: dict[datetime, DataFrame] = {}
         self._bars_by_minute: OrderedDict[datetime, DataFrame] = OrderedDict()
@@ -71,7 +88,7 @@ class WindowMemory:
         return {row.window_start for row in found.select(start).distinct().collect()}
 
     def trades(self, seconds: Collection[datetime]) -> DataFrame:
-        """Return every trade seen so far of some seconds, one row each, in `TRADE_COLUMNS`.
+        """Return every trade seen so far of some seconds, one row each, as in ``silver.trades``.
 
         Args:
             seconds: Seconds of minutes that are remembered.
@@ -91,7 +108,8 @@ class WindowMemory:
         minutes = minutes_of(seconds)
         start = F.col("window_start")
         known = gather(self._bars_by_minute, minutes, minute_of(start))
-        bars = keep(known.where(~is_one_of(start, seconds)).union(_summary(trades)).coalesce(1))
+        fresh = self._summary(trades)
+        bars = keep(known.where(~is_one_of(start, seconds)).union(fresh).coalesce(1))
         self._trades_by_second |= dict.fromkeys(seconds, trades)
         self._bars_by_minute |= dict.fromkeys(minutes, bars)
         for minute in sorted(minutes):
@@ -115,17 +133,23 @@ class WindowMemory:
     def _load(self, minutes: Collection[datetime]) -> None:
         trades = keep(self._read(minutes))
         self._trades_by_second |= dict.fromkeys(seconds_of(minutes), trades)
-        self._bars_by_minute |= dict.fromkeys(minutes, keep(_summary(trades)))
+        self._bars_by_minute |= dict.fromkeys(minutes, keep(self._summary(trades)))
 
     def _read(self, minutes: Collection[datetime]) -> DataFrame:
         """Read minutes from the tables: own rows first, since rows move from speed to batch."""
         own, batch = (
             self._spark.table(f"{CATALOG_NAME}.silver.{table}")
             .where(of_minutes(minutes))
-            .select(*OBSERVED_COLUMNS)
+            .select(*OBSERVED_COLUMNS, *self._carried)
             for table in ("trades_rt", "trades")
         )
-        return resolve(keep(own).union(batch)).select(*TRADE_COLUMNS)
+        return resolve(keep(own).union(batch), self._carried).select(*self._columns)
+
+    def _summary(self, trades: DataFrame) -> DataFrame:
+        """Summarise trades by second, and tell between which ids they are."""
+        lowest, highest = F.min("trade_id"), F.max("trade_id")
+        ids = (lowest.alias("lowest_trade_id"), highest.alias("highest_trade_id"))
+        return bars_1s(trades, *ids, carried=self._sums)
 
 
 def minutes_of(seconds: Iterable[datetime]) -> set[datetime]:
@@ -136,9 +160,3 @@ def minutes_of(seconds: Iterable[datetime]) -> set[datetime]:
 def seconds_of(minutes: Iterable[datetime]) -> list[datetime]:
     """Return all seconds of some minutes."""
     return [minute + number * SECOND for minute in minutes for number in range(MINUTE // SECOND)]
-
-
-def _summary(trades: DataFrame) -> DataFrame:
-    """Summarise trades by second, and tell between which ids they are."""
-    lowest, highest = F.min("trade_id"), F.max("trade_id")
-    return bars_1s(trades, lowest.alias("lowest_trade_id"), highest.alias("highest_trade_id"))

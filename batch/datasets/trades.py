@@ -14,6 +14,7 @@ from lakehouse.intervals import covering
 from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.transforms.bars import bars_1h, bars_1m, bars_1s, market_daily
 from lakehouse.transforms.trades import observe, resolve, trade_key, validate
+from schemas import contract
 
 TRADES = "silver.trades"
 MINUTES, HOURS, DAYS = "gold.bars_1m", "gold.bars_1h", "gold.market_daily"
@@ -36,10 +37,11 @@ class Trades:
 
     def write(self, work: Work) -> Written:
         """Write the trades of the touched hours, then the bars that they make."""
+        carried = contract(TRADES).carried
         trades = write_hours(
             work,
             work.branches[TRADES],
-            lambda events: resolve(observe(events)),
+            lambda events: resolve(observe(events, carried), carried),
             time="event_time",
             key=trade_key(),
         )
@@ -52,14 +54,14 @@ def _write_bars(work: Work, hours: Sequence[datetime], trades: DataFrame) -> dic
     """Bring the bars of some hours, and the hours and days made of them, up to date."""
     in_hours, days = within("window_start", covering(hours)), days_of(hours)
     trades = trades.where(within("event_time", covering(hours)))
-    minutely = work.branches[MINUTES]
+    minutely, carried = work.branches[MINUTES], contract(MINUTES).carried
     changed = {
         MINUTES: write_keyed(
             work,
-            bars_1m(bars_1s(trades)),
+            bars_1m(bars_1s(trades, carried=carried), carried),
             minutely,
             where=in_hours,
-            totals=totals_of_trades(trades),
+            totals=totals_of_trades(trades, carried),
         )
     }
     bars = minutely.read(work.spark)
@@ -67,12 +69,12 @@ def _write_bars(work: Work, hours: Sequence[datetime], trades: DataFrame) -> dic
         (HOURS, bars_1h, in_hours, in_hours),
         (DAYS, market_daily, within("window_start", days), on_days(days)),
     ):
-        source = bars.where(of_bars)
+        source, carried = bars.where(of_bars), contract(table).carried
         changed[table] = write_keyed(
             work,
-            transform(source),
+            transform(source, carried),
             work.branches[table],
             where=of_table,
-            totals=totals_of_bars(source),
+            totals=totals_of_bars(source, carried),
         )
     return changed

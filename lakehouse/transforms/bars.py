@@ -1,6 +1,8 @@
 """Bars: what happened to a symbol in a stretch of time. Pure functions, run by both layers."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -12,9 +14,10 @@ from lakehouse.transforms.trades import (
 
 _MONEY = "decimal(38,16)"
 _VOLUME = "decimal(38,8)"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def bars_1s(trades: DataFrame, *more: Column) -> DataFrame:
+def bars_1s(trades: DataFrame, *more: Column, carried: Mapping[str, str] = _NOTHING) -> DataFrame:
     """Summarise trades by second of their event time: what every coarser bar is made of.
 
     Open and close are the first and last trade by event time, then by trade id. A second all of
@@ -24,6 +27,8 @@ def bars_1s(trades: DataFrame, *more: Column) -> DataFrame:
     Args:
         trades: Resolved trades (`lakehouse.transforms.trades.resolve`), one row per trade.
         more: Further aggregates of a second's trades, named; coarser bars don't have them.
+        carried: Columns that are added up over the trades that count, with the types of the sums;
+            null where no trade has a value. So do all coarser bars with them.
 
     Returns:
         Grain: (venue, symbol, window_start). Prices and ``vwap`` in quote currency per base unit,
@@ -56,27 +61,28 @@ def bars_1s(trades: DataFrame, *more: Column) -> DataFrame:
         F.max(of_live("event_time")).alias("last_trade_at"),
         F.max("log_partition").alias("log_partition"),
         F.max("last_offset").alias("last_offset"),
+        *(F.sum(of_live(name).cast(type_)).alias(name) for name, type_ in carried.items()),
         *more,
     )
     return _with_vwap(bars)
 
 
-def bars_1m(seconds: DataFrame) -> DataFrame:
+def bars_1m(seconds: DataFrame, carried: Mapping[str, str] = _NOTHING) -> DataFrame:
     """Summarise second bars by minute; same columns and units, ``window_start`` on the minute."""
-    return _roll_up(seconds, minute_of(F.col("window_start")).alias("window_start"))
+    return _roll_up(seconds, minute_of(F.col("window_start")).alias("window_start"), carried)
 
 
-def bars_1h(bars: DataFrame) -> DataFrame:
+def bars_1h(bars: DataFrame, carried: Mapping[str, str] = _NOTHING) -> DataFrame:
     """Summarise minute bars by hour; same columns and units, ``window_start`` on the hour."""
-    return _roll_up(bars, F.date_trunc("hour", "window_start").alias("window_start"))
+    return _roll_up(bars, F.date_trunc("hour", "window_start").alias("window_start"), carried)
 
 
-def market_daily(bars: DataFrame) -> DataFrame:
+def market_daily(bars: DataFrame, carried: Mapping[str, str] = _NOTHING) -> DataFrame:
     """Summarise minute bars by UTC day; same columns and units, ``business_date`` for the key."""
-    return _roll_up(bars, F.to_date("window_start").alias("business_date"))
+    return _roll_up(bars, F.to_date("window_start").alias("business_date"), carried)
 
 
-def _roll_up(bars: DataFrame, bucket: Column) -> DataFrame:
+def _roll_up(bars: DataFrame, bucket: Column, carried: Mapping[str, str]) -> DataFrame:
     """Summarise bars by a coarser stretch of time; tombstones add nothing but their position."""
     started = F.when(F.col("trade_count") > 0, F.col("window_start"))
     coarse = bars.groupBy("venue", "symbol", bucket).agg(
@@ -91,6 +97,7 @@ def _roll_up(bars: DataFrame, bucket: Column) -> DataFrame:
         F.max("last_trade_at").alias("last_trade_at"),
         F.max("log_partition").alias("log_partition"),
         F.max("last_offset").alias("last_offset"),
+        *(F.sum(F.col(name).cast(type_)).alias(name) for name, type_ in carried.items()),
     )
     return _with_vwap(coarse)
 

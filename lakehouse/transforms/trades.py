@@ -10,6 +10,7 @@ rows, or with themselves, in any order, and the result is the same. Replays and 
 therefore harmless.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
@@ -89,14 +90,15 @@ def validate(events: DataFrame) -> DataFrame:
     return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
 
 
-def observe(events: DataFrame) -> DataFrame:
+def observe(events: DataFrame, carried: Iterable[str] = ()) -> DataFrame:
     """Turn the accepted among validated events into what each says about its trade.
 
     Args:
         events: The result of `validate`.
+        carried: Fields that are taken along as a trade's first report states them.
 
     Returns:
-        One row per accepted event, `OBSERVED_COLUMNS`.
+        One row per accepted event, `OBSERVED_COLUMNS` and the carried ones.
     """
     is_trade, is_correction = (F.col("event_type") == kind for kind in (TRADE, CORRECTION))
     position = F.col("log_position")
@@ -117,10 +119,11 @@ def observe(events: DataFrame) -> DataFrame:
         F.when(F.col("event_type") == CANCEL, position).alias("cancel_position"),
         "log_partition",
         position.alias("last_offset"),
+        *(F.when(is_trade, F.col(name)).alias(name) for name in carried),
     )
 
 
-def resolve(observations: DataFrame) -> DataFrame:
+def resolve(observations: DataFrame, carried: Iterable[str] = ()) -> DataFrame:
     """Fold everything that was said about each trade into its one row.
 
     Of several reports of a trade the first in the log counts, the others are duplicates. The last
@@ -129,12 +132,13 @@ def resolve(observations: DataFrame) -> DataFrame:
 
     Args:
         observations: `OBSERVED_COLUMNS`, from `observe` or of already resolved rows.
+        carried: Columns that they have beside these, of the report that counts.
 
     Returns:
-        Grain: (venue, symbol, trade_id) within the UTC minute of the trade. `OBSERVED_COLUMNS`
-        and ``state``, ``price`` (quote currency per base unit), ``quantity`` (base units, 8
-        places), ``notional`` (quote currency, 16 places). The latter three are null while a trade
-        is UNMATCHED.
+        Grain: (venue, symbol, trade_id) within the UTC minute of the trade. `OBSERVED_COLUMNS`,
+        the carried ones and ``state``, ``price`` (quote currency per base unit), ``quantity``
+        (base units, 8 places), ``notional`` (quote currency, 16 places). The latter three are
+        null while a trade is UNMATCHED.
     """
 
     def as_reported(column: str) -> Column:
@@ -168,6 +172,7 @@ def resolve(observations: DataFrame) -> DataFrame:
         F.min("cancel_position").alias("cancel_position"),
         F.max("log_partition").alias("log_partition"),
         F.max("last_offset").alias("last_offset"),
+        *map(as_reported, carried),
     )
     decoded = folded.withColumns(
         {

@@ -1,6 +1,7 @@
 -- Coarser bars, once. ROLLED_UP(bucket, 'name') in a view becomes this query: one row per venue,
 -- symbol and bucket with a trade, derived from the merged minutes and as exact as they are.
--- RECONCILED only when every minute is; last_offset is the highest of the minutes.
+-- RECONCILED only when every minute is; last_offset is the highest of the minutes. Columns that the
+-- minutes carry are added up.
 SELECT
     bars.venue,
     bars.symbol,
@@ -15,6 +16,7 @@ SELECT
     CAST(sum(bars.trade_count) AS bigint) AS trade_count,
     min(bars.first_trade_at) AS first_trade_at,
     max(bars.last_trade_at) AS last_trade_at,
+    ${carried}
     max(bars.last_offset) AS last_offset,
     CASE WHEN bool_and(bars.status = 'RECONCILED') THEN 'RECONCILED' ELSE 'PROVISIONAL' END AS status
 FROM lake.serving.bars_1m AS bars

@@ -12,11 +12,13 @@ from lakehouse.transforms.trades import (
     resolve,
     validate,
 )
+from schemas import contract
 from speed.flow import AppendTogether
 from speed.rows import News, keep
-from speed.windows import TRADE_COLUMNS, WindowMemory
+from speed.windows import WindowMemory
 
-TRADES_RT, BARS_RT = "silver.trades_rt", "gold.bars_1m_rt"
+TRADES, TRADES_RT = "silver.trades", "silver.trades_rt"
+BARS, BARS_RT = "gold.bars_1m", "gold.bars_1m_rt"
 
 
 class Trades:
@@ -28,7 +30,7 @@ class Trades:
 
     def observe(self, events: DataFrame) -> DataFrame:
         """Return what the sound among decoded events say about their trades."""
-        return observe(validate(events))
+        return observe(validate(events), contract(TRADES).carried)
 
     def fold(self, spark: SparkSession) -> "TradesFold":
         """Return what folds observations of trades."""
@@ -43,7 +45,9 @@ class TradesFold:
     """
 
     def __init__(self, spark: SparkSession) -> None:
-        self._memory = WindowMemory(spark)
+        self._carried = contract(TRADES).carried
+        self._sums = contract(BARS).carried
+        self._memory = WindowMemory(spark, carried=self._carried, sums=self._sums)
         self._append = AppendTogether(len(Trades.tables))
 
     def process(self, micro_batch: DataFrame) -> None:
@@ -56,8 +60,9 @@ class TradesFold:
         if news is None:
             return
         seconds = news.keys | self._memory.seconds_spoken_of(news.rows, news.keys)
-        known = self._memory.trades(seconds).select(*OBSERVED_COLUMNS)
-        trades = keep(resolve(known.union(news.rows)).select(*TRADE_COLUMNS))
-        bars = bars_1m(self._memory.remember(seconds, trades))
+        known = self._memory.trades(seconds).select(*OBSERVED_COLUMNS, *self._carried)
+        resolved = resolve(known.union(news.rows), self._carried)
+        trades = keep(resolved.select(*contract(TRADES).column_names))
+        bars = bars_1m(self._memory.remember(seconds, trades), self._sums)
         self._append({TRADES_RT: trades.where(news.moved), BARS_RT: bars.where(news.moved)})
         self._memory.settle()

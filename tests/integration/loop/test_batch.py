@@ -1,6 +1,7 @@
 """Batch as a function of its interval: idempotent, in any order, and never seen half done."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -125,8 +126,8 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     interval = lake.land()
     resolve = batch.datasets.trades.resolve
 
-    def doubled(observations: DataFrame) -> DataFrame:
-        trades = resolve(observations)
+    def doubled(observations: DataFrame, carried: Mapping[str, str]) -> DataFrame:
+        trades = resolve(observations, carried)
         return trades.union(trades)
 
     monkeypatch.setattr(batch.datasets.trades, "resolve", doubled)
