@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
+from pyiceberg.table import Table
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
 from lakehouse.positions import LogPosition
+from lakehouse.snapshots import names_then, schema_then
 from lakehouse.transforms.events import is_timely
 
 
@@ -24,9 +26,27 @@ def landed(spark: SparkSession, table: str, before: datetime) -> DataFrame:
     return spark.table(f"{CATALOG_NAME}.{table}").where(F.col("ingested_at") < F.lit(before))
 
 
-def pinned_bronze(spark: SparkSession, table: str, snapshot_id: int) -> DataFrame:
-    """Read a bronze table as of one snapshot."""
-    return spark.read.option("versionAsOf", str(snapshot_id)).table(f"{CATALOG_NAME}.{table}")
+def pinned(spark: SparkSession, table: Table, snapshot_id: int) -> DataFrame:
+    """Read one snapshot of a table, with the columns that the table has today.
+
+    Spark gives a snapshot the columns that it was written with. A column that is younger is null.
+
+    Args:
+        spark: The session.
+        table: The table, freshly loaded.
+        snapshot_id: The snapshot.
+    """
+    identifier = f"{CATALOG_NAME}.{'.'.join(table.name())}"
+    rows = spark.read.option("versionAsOf", str(snapshot_id)).table(identifier)
+    if schema_then(table, snapshot_id).schema_id == table.schema().schema_id:
+        return rows
+    today = spark.table(identifier).schema
+    return rows.select(
+        *(
+            (F.lit(None) if then is None else F.col(then)).cast(today[name].dataType).alias(name)
+            for name, then in names_then(table, snapshot_id).items()
+        )
+    )
 
 
 def ingested_in(interval: Interval) -> Column:
@@ -43,6 +63,15 @@ def within(column: str, intervals: Iterable[Interval]) -> Column:
             for interval in intervals
         ),
         F.lit(False),
+    )
+
+
+def within_sql(column: str, intervals: Iterable[Interval]) -> str:
+    """Return the condition of `within` in Spark's SQL; of at least one interval."""
+    return " OR ".join(
+        f"({column} >= TIMESTAMP '{interval.start.isoformat()}'"
+        f" AND {column} < TIMESTAMP '{interval.end.isoformat()}')"
+        for interval in intervals
     )
 
 

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from batch.comparison import Comparison, compare, newest_versions
 from batch.conflicts import CommitConflictError, conflicts
 from batch.dataset import Dataset, bronze_table
+from batch.inputs import pinned
 from batch.pairs import Pair
 from batch.runs import Run, RunLog
 from lakehouse.audit_trail import append_rows
@@ -110,25 +111,25 @@ class Reconciliation:
         return Record(pair.batch, comparison, pruned, batch_snapshot, speed_snapshot)
 
     def _pinned(self, table: str) -> tuple[int | None, DataFrame]:
-        snapshot = self.catalog.load_table(table).current_snapshot()
-        columns = contract(table).column_names
-        identifier = f"{CATALOG_NAME}.{table}"
+        loaded, columns = self.catalog.load_table(table), contract(table).column_names
+        snapshot = loaded.current_snapshot()
         if snapshot is None:
-            return None, self.spark.table(identifier).select(*columns)
-        reader = self.spark.read.option("versionAsOf", str(snapshot.snapshot_id))
-        return snapshot.snapshot_id, reader.table(identifier).select(*columns)
+            return None, self.spark.table(f"{CATALOG_NAME}.{table}").select(*columns)
+        rows = pinned(self.spark, loaded, snapshot.snapshot_id)
+        return snapshot.snapshot_id, rows.select(*columns)
 
     def _prune(self, pair: Pair, meant: Column) -> int:
         """Delete the speed rows that the previous reconciliation's batch table had covered."""
-        if TAG not in self.catalog.load_table(pair.batch).refs():
+        batch = self.catalog.load_table(pair.batch)
+        if TAG not in batch.refs():
             return 0
         key = pair.key_columns()
         identity = [column.alias(name) for name, column in key.items()]
         covered, held = (
-            reader.table(f"{CATALOG_NAME}.{table}").where(meant).select(*identity, "last_offset")
-            for reader, table in (
-                (self.spark.read.option("versionAsOf", TAG), pair.batch),
-                (self.spark.read, pair.speed),
+            rows.where(meant).select(*identity, "last_offset")
+            for rows in (
+                pinned(self.spark, batch, batch.refs()[TAG].snapshot_id),
+                self.spark.table(f"{CATALOG_NAME}.{pair.speed}"),
             )
         )
         seen = covered.withColumnRenamed("last_offset", "seen_offset")

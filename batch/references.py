@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from batch.dataset import Dataset, Work
 from batch.datasets import chosen
-from batch.inputs import ingested_in, pinned_bronze
+from batch.inputs import ingested_in, pinned
 from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
 from batch.publication import PublishConflictError, branches
 from batch.runs import Run, RunLog, Status
@@ -169,7 +169,8 @@ class ReferenceJob:
         )
 
     def _rows(self, snapshot_id: int, end: datetime) -> DataFrame:
-        rows = pinned_bronze(self.spark, self.reference.source, snapshot_id)
+        source = self.catalog.load_table(self.reference.source)
+        rows = pinned(self.spark, source, snapshot_id)
         return rows.where(F.col("ingested_at") < F.lit(end))
 
     def _news(

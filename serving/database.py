@@ -26,6 +26,7 @@ from pyiceberg.types import (
 
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.errors import LakehouseError
+from lakehouse.snapshots import names_then
 
 # One analyst's query beside the lander and Spark on a laptop; a larger one spills to disk.
 MEMORY_LIMIT = "2GB"
@@ -131,12 +132,9 @@ def scan_of(name: str, table: Table, snapshot_id: int) -> str:
 
     The reader gives a snapshot the columns that it was written with.
     """
-    snapshot = table.snapshot_by_id(snapshot_id)
-    schema_id = None if snapshot is None else snapshot.schema_id
-    then = table.schema() if schema_id is None else table.schemas()[schema_id]
-    named = {field.field_id: field.name for field in then.fields}
+    then = names_then(table, snapshot_id)
     columns = ", ".join(
-        f'CAST({_quoted(named.get(field.field_id))} AS {_type(field.field_type)}) AS "{field.name}"'
+        f'CAST({_quoted(then[field.name])} AS {_type(field.field_type)}) AS "{field.name}"'
         for field in table.schema().fields
     )
     return (

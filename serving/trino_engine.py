@@ -21,7 +21,7 @@ from serving.engine import QueryError, UnknownTableError
 from serving.history import snapshots_at
 from serving.statements import InvalidSqlError
 from serving.time_travel import as_of as as_of_snapshots
-from serving.time_travel import tables_behind, tables_named
+from serving.time_travel import pinned, tables_behind, tables_named
 from serving.trino_types import arrow_column, arrow_type
 
 SOURCE = "lakehouse"
@@ -154,7 +154,8 @@ class TrinoEngine:
                 tables[name] = catalog.load_table(name)
             except NoSuchTableError as error:
                 raise UnknownTableError(f"there is no table {name}") from error
-        return as_of_snapshots(sql, snapshots_at(tables, time, named=tables_named(sql)))
+        snapshots = snapshots_at(tables, time, named=tables_named(sql))
+        return as_of_snapshots(sql, pinned(tables, snapshots))
 
     def _ask(self, sql: str) -> pa.Table:
         cursor = self._connection.cursor()

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from serving.engine import SqlEngine
 from serving.history import HistoryError, known_since, snapshots_at
 from serving.statements import InvalidSqlError
-from serving.time_travel import as_of, tables_behind, tables_named
+from serving.time_travel import Pin, as_of, pinned, tables_behind, tables_named
 
 BATCH, SPEED = "gold.bars_1m", "gold.bars_1m_rt"
 COUNT = "SELECT status, count(*) AS bars FROM serving.bars_1m GROUP BY status ORDER BY status"
@@ -139,7 +139,7 @@ def test_trino_is_asked_for_the_snapshots_of_all_tables_behind_a_query() -> None
     """
     assert tables_named(sql) == {"serving.bars_1h", "serving.bars_1m", "ops.runs"}
     assert tables_behind(sql) == {BATCH, SPEED, "ops.runs"}
-    written = as_of(sql, {BATCH: 11, SPEED: 22, "ops.runs": 33})
+    written = as_of(sql, {BATCH: Pin(11), SPEED: Pin(22), "ops.runs": Pin(33)})
     query = sqlglot.parse_one(written, read="trino")
     pinned: dict[str, set[str]] = {}
     for table in query.find_all(exp.Table):
@@ -157,10 +157,30 @@ def test_trino_is_asked_for_the_snapshots_of_all_tables_behind_a_query() -> None
 
 
 def test_trino_reads_nothing_of_a_table_that_held_nothing() -> None:
-    written = as_of("SELECT * FROM serving.bars_1m AS b", {BATCH: 11, SPEED: None})
+    written = as_of("SELECT * FROM serving.bars_1m AS b", {BATCH: Pin(11), SPEED: Pin(None)})
     assert "FOR VERSION AS OF 11" in written
     assert written.count("FROM lake.gold.bars_1m_rt WHERE FALSE") == 2
     assert written.endswith(") AS b")
+
+
+def test_trino_reads_the_columns_of_today_of_a_table_that_has_changed_since(
+    append: Any, bar: Any, catalog: Catalog
+) -> None:
+    append(BATCH, [bar(last_offset=1)])
+    append(SPEED, [bar(last_offset=2)])
+    with catalog.load_table(BATCH).update_schema() as update:
+        update.add_column("note", StringType())
+        update.rename_column("vwap", "average")
+    tables = {name: catalog.load_table(name) for name in (BATCH, SPEED)}
+    snapshots = {name: table.history()[0].snapshot_id for name, table in tables.items()}
+    written = as_of(f"SELECT average FROM {BATCH} AS b, {SPEED}", pinned(tables, snapshots))
+    query = sqlglot.parse_one(written, read="trino")
+    (then,) = (rows for rows in query.find_all(exp.Subquery) if rows.alias == "b")
+    columns = {column.alias_or_name: column.unalias().sql() for column in then.this.selects}
+    assert (columns["average"], columns["note"], columns["close"]) == ("vwap", "NULL", "close")
+    assert list(columns) == [field.name for field in tables[BATCH].schema().fields]
+    assert f"FROM {BATCH} FOR VERSION AS OF {snapshots[BATCH]}" in written
+    assert f"{SPEED} FOR VERSION AS OF {snapshots[SPEED]}" in written
 
 
 @pytest.mark.parametrize("statement", ["SHOW TABLES", "DROP TABLE gold.bars_1m", "SELECT FROM ("])
