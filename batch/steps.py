@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from batch.audit import audit
 from batch.dataset import Work, Written
-from batch.inputs import ingested_in, rows_of_hours, within
+from batch.inputs import ingested_in, rows_of_hours, within, within_sql
 from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
@@ -28,7 +28,7 @@ def write_hours(
 
     Args:
         work: The run, with the hours that its events touch.
-        branch: Where to write, in place of what is there of the hours; partitioned by hour.
+        branch: Where to write, in place of what is there of the hours.
         transform: From accepted events to the table's rows.
         time: The table's column that tells to which hour a row belongs.
         key: What identifies a row.
@@ -43,6 +43,10 @@ def write_hours(
     is_refused = F.col("rejection").isNotNull() & in_interval
     accepted = events.observe(judged, F.count_if(is_refused).alias("refused")).where(in_hours)
     rows = transform(accepted).select(*table.column_names)
+    hours = covering(work.as_of)
+    # Not by overwriting partitions: of a partitioning that the table once had, none would go.
+    # Until the branch is published nobody sees the two steps.
+    work.spark.sql(f"DELETE FROM {branch.target} WHERE {within_sql(time, hours)}")
     (
         rows.observe(computed, F.count("*").alias("rows"))
         .sortWithinPartitions(*table.sort_order)
@@ -53,10 +57,10 @@ def write_hours(
         # Iceberg would sort by hour first, which it computes anew for each comparison.
         .option("use-table-distribution-and-ordering", "false")
         .option("fanout-enabled", "true")
-        .overwritePartitions()
+        .append()
     )
     count: int = computed.get["rows"]
-    written = branch.read(work.spark).where(within(time, covering(work.as_of)))
+    written = branch.read(work.spark).where(within(time, hours))
     audit(written, table, key=key, rows=count)
     work.inspect(branch.table, written)
     return Written({branch.table: count}, judged.get["refused"])

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import structlog
 from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, TableProperties
 from pyspark.sql import SparkSession
 
@@ -111,9 +112,11 @@ class Maintenance:
         partitions = TimePartitions.of(contract)
         if contract.retention_days is None or partitions is None:
             return
-        old = partitions.whole_before(self.as_of - timedelta(days=contract.retention_days))
+        time = self.as_of - timedelta(days=contract.retention_days)
         table = self.catalog.load_table(contract.name)
-        files = sum(1 for _ in table.scan(row_filter=old.row_filter).plan_files())
+        specs = [file.spec_id for file in files_of(table, partitions.whole_before(time))]
+        old = partitions.coarsest(table, specs).whole_before(time)
+        files = len(files_of(table, old))
         if not files:
             return
         with report.putting_off():
@@ -178,6 +181,12 @@ def is_streamed(contract: TableContract) -> bool:
     return bool(contract.topics) or contract.batch_twin is not None
 
 
+def files_of(table: Table, where: Before | None) -> list[DataFile]:
+    """Return the data files of a table, freshly loaded, that may have rows of a time; or all."""
+    scan = table.scan() if where is None else table.scan(row_filter=where.row_filter)
+    return [task.file for task in scan.plan_files()]
+
+
 def small_files(table: Table, where: Before | None) -> int:
     """Return how many data files a compaction would put together.
 
@@ -191,10 +200,11 @@ def small_files(table: Table, where: Before | None) -> int:
             TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT,
         )
     )
-    scan = table.scan() if where is None else table.scan(row_filter=where.row_filter)
+    # Files of a partitioning that the table once had are put together as one partition.
+    now = table.spec().spec_id
     partitions: Counter[str] = Counter(
-        repr(task.file.partition)
-        for task in scan.plan_files()
-        if task.file.file_size_in_bytes < SMALL * target
+        repr(file.partition) if file.spec_id == now else "of before"
+        for file in files_of(table, where)
+        if file.file_size_in_bytes < SMALL * target
     )
     return sum(files for files in partitions.values() if files >= FEWEST_FILES)

@@ -1,16 +1,18 @@
 """Partitions of time: where the one begins that a time falls in, and what lies before it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
+from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform, HourTransform, MonthTransform, YearTransform
 from pyiceberg.types import DateType
 
 from schemas.contract import TableContract
 
-# The partition that a time falls in begins where all smaller units are at their first value.
+# The partition that a time falls in begins where all smaller units are at their first value. The
+# shortest come first.
 _STARTS: dict[str, Callable[[datetime], datetime]] = {
     str(HourTransform()): lambda time: time.replace(minute=0),
     str(DayTransform()): lambda time: time.replace(minute=0, hour=0),
@@ -70,6 +72,20 @@ class TimePartitions:
         """Return the rows of the partitions that had ended at a time (UTC), and of no other."""
         start = _STARTS[self.transform](time.replace(second=0, microsecond=0))
         return Before(self.column, start, self.is_date)
+
+    def coarsest(self, table: Table, spec_ids: Iterable[int]) -> Self:
+        """Return the longest partitions that this column has had, among some specs of a table.
+
+        Files keep the partitions that they were written by when a table is partitioned anew.
+        """
+        transforms = [
+            str(part.transform)
+            for spec_id in spec_ids
+            for part in table.specs()[spec_id].fields
+            if table.schema().find_column_name(part.source_id) == self.column
+        ]
+        known = [transform for transform in _STARTS if transform in (self.transform, *transforms)]
+        return replace(self, transform=known[-1])
 
     def before(self, time: datetime) -> Before:
         """Return the rows before a time (UTC), wherever in a partition it falls."""
