@@ -16,7 +16,7 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.dataset import bronze_table
-from batch.inputs import ingested_positions, touched_hours
+from batch.inputs import ingested_positions, pinned, touched_hours
 from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, KIND, BatchJob, NotLandedError
 from batch.publication import Branch, PublishConflictError
 from batch.rebuild.checksums import TableComparison, compare_versions
@@ -241,11 +241,9 @@ class Rebuild:
         }
 
     def _at(self, table: str, snapshot_id: int | None) -> DataFrame:
-        reader = self._spark.read
-        if snapshot_id is not None:
-            reader = reader.option("versionAsOf", str(snapshot_id))
-        rows = reader.table(f"{CATALOG_NAME}.{table}")
-        return rows if snapshot_id is not None else rows.limit(0)
+        if snapshot_id is None:
+            return self._spark.table(f"{CATALOG_NAME}.{table}").limit(0)
+        return pinned(self._spark, self._catalog.load_table(table), snapshot_id)
 
     @property
     def _spark(self) -> SparkSession:
