@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas.carrying import carrying_problems
 from schemas.contract import TableContract
+from schemas.layouts import UnreadableSchemaError, layout_of
 from schemas.registry import ContractRegistry, IncompatibleSchemaError
 from schemas.released import Released
 
@@ -20,6 +21,7 @@ def require_sound(
     """
     problems = [
         *registry.compatibility_problems(),
+        *_unlandable(contracts, registry),
         *_hidden_fields(contracts, registry),
         *carrying_problems(contracts, _newest(contracts, registry)),
         *released.broken_by(contracts, registry),
@@ -36,6 +38,18 @@ def _newest(
     return {
         topic.name: json.loads(registry.schema_for(registry.ids(topic)[-1])) for topic in topics
     }
+
+
+def _unlandable(
+    contracts: Mapping[str, TableContract], registry: ContractRegistry
+) -> Iterator[str]:
+    """Yield the versions that the lander could not read the event time of."""
+    for topic in (topic for table in contracts.values() for topic in table.topics):
+        for number in registry.ids(topic):
+            try:
+                layout_of(json.loads(registry.schema_for(number)), topic.event_time)
+            except UnreadableSchemaError as error:
+                yield f"{topic.subject}: id {number}: {error}"
 
 
 def _hidden_fields(

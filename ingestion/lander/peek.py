@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import schemas
-from lakehouse.errors import LakehouseError
+from schemas.layouts import Layout, layout_of
 from schemas.registry import SchemaRegistry
 from schemas.topic_schemas import topic_schemas
 
@@ -32,11 +32,6 @@ LONGEST_VARINT_BYTES = 10
 MORE = 0x80
 
 Int64 = npt.NDArray[np.int64]
-Layout = tuple[str, ...]
-
-
-class UnreadableSchemaError(LakehouseError):
-    """A schema has something before its event time that this module cannot skip."""
 
 
 class Peeked(NamedTuple):
@@ -51,7 +46,7 @@ def layouts(registry: SchemaRegistry, topic: str) -> dict[int, Layout]:
     """Return the layout of every schema version that the contracts list for a topic, by its id.
 
     Raises:
-        UnreadableSchemaError: A version cannot be read by :func:`peek`.
+        schemas.layouts.UnreadableSchemaError: A version cannot be read by :func:`peek`.
     """
     event_time = schemas.topics()[topic].event_time
     writers = topic_schemas(registry, topic).writers
@@ -59,28 +54,6 @@ def layouts(registry: SchemaRegistry, topic: str) -> dict[int, Layout]:
         schema_id: layout_of(json.loads(schema), event_time)
         for schema_id, schema in writers.items()
     }
-
-
-def layout_of(schema: Mapping[str, Any], event_time: str) -> Layout:
-    """Return the kinds of a record's fields up to and with the event time.
-
-    Raises:
-        UnreadableSchemaError: One of them is neither text nor an integer, or there is no event
-            time.
-    """
-    kinds: list[str] = []
-    for field in schema["fields"]:
-        kind = field["type"]
-        kind = kind["type"] if isinstance(kind, dict) else kind
-        if kind not in ("string", "bytes", "int", "long"):
-            break
-        kinds.append("text" if kind in ("string", "bytes") else "number")
-        if field["name"] == event_time and kinds[-1] == "number":
-            return tuple(kinds)
-    raise UnreadableSchemaError(
-        f"schema {schema['name']}: {event_time} must be an integer with only text and integers "
-        "before it; add new fields behind it"
-    )
 
 
 def peek_one(payload: bytes, layouts: Mapping[int, Layout]) -> tuple[int, int] | None:

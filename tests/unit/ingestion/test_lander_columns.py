@@ -18,7 +18,8 @@ from ingestion.lander.columns import (
     next_offsets,
     stamp,
 )
-from ingestion.lander.peek import UnreadableSchemaError, layout_of, layouts, peek, peek_one
+from ingestion.lander.peek import layouts, peek, peek_one
+from schemas.layouts import UnreadableSchemaError, layout_of
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec, UndecodableError
 

@@ -79,6 +79,11 @@ def edit(draft: Draft, change: Callable[[Document], object]) -> None:
     edit_schema(draft, "market.trades.v1.avsc", change)
 
 
+def edit_next(draft: Draft, change: Callable[[list[Document]], object]) -> None:
+    add_version(draft, lambda fields: None)
+    edit_schema(draft, "market.trades.v2.avsc", lambda schema: change(schema["fields"]))
+
+
 def add_fee_and(draft: Draft, table: str, column: str) -> None:
     """Carry a fee in silver, and in another table as a column of some type."""
     add_fee(draft)
@@ -111,6 +116,14 @@ REFUSED: dict[str, tuple[Callable[[Draft], object], str]] = {
     "fields of a released version in another order": (
         lambda d: edit(d, lambda schema: schema["fields"].reverse()),
         "market.trades-value: id 1: the order of its fields: was edited after its release",
+    ),
+    "something before the event time that cannot be skipped": (
+        lambda d: edit_next(d, lambda fields: fields.insert(0, optional("fee", MONEY))),
+        "market.trades-value: id 2: schema TradeEvent: event_time must be an integer with only",
+    ),
+    "an event time of another name": (
+        lambda d: add_version(d, lambda f: renamed(f, "event_time", "executed_at")),
+        "market.trades-value: id 2: schema TradeEvent: event_time must be",
     ),
     "a field in the place of a column of bronze": (
         lambda d: add_version(d, lambda f: f.update(payload=optional("payload", "bytes"))),

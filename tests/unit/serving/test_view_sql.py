@@ -2,9 +2,12 @@
 
 import pytest
 import sqlglot
+from schema_drafts import Draft
 from sqlglot import exp
 
 import schemas
+from serving.decimals import Dialect
+from serving.publication import fingerprint
 from serving.views import view_names, view_sources, view_sql
 
 
@@ -36,3 +39,16 @@ def test_columns_come_from_the_contract() -> None:
         names = [column.output_name for column in branch.selects]
         contract = schemas.contract(table).column_names
         assert names == [*(name for name in contract if name != "log_partition"), "status"]
+
+
+@pytest.mark.parametrize("dialect", ["trino", "duckdb"])
+def test_coarser_bars_add_up_what_the_minutes_carry(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, dialect: Dialect
+) -> None:
+    before = fingerprint("serving.bars_1h")
+    draft.add("gold.bars_1m", "fee", "decimal(38,8)", carried=True)
+    draft.deploy(monkeypatch)
+    for view in ("serving.bars_1h", "serving.market_daily"):
+        assert "SUM(bars.fee) AS DECIMAL(38, 8)) AS fee" in view_sql(view, dialect)
+    assert "newest.fee" in view_sql("serving.bars_1m", dialect)
+    assert fingerprint("serving.bars_1h") != before, "Trino's view is made again"
