@@ -68,8 +68,12 @@ def main() -> None:
         load = argparse.Namespace(
             of="bars", rate=point.rate, symbols=point.symbols, **vars(options)
         )
-        with environment(point.settings):
-            found = figures[name] = measure(load)
+        try:
+            with environment(point.settings):
+                found = figures[name] = measure(load)
+        except SystemExit as reason:  # it cannot keep up at all, which is a result
+            print(f"{name}: {reason} within {options.seconds:.0f} s", flush=True)
+            continue
         cells = [f"{title.partition('_')[0]} {found[title]}" for title in SHOWN]
         print(f"{name}: {', '.join(cells)}, view {found['view_seconds']}", flush=True)
         print(f"  cores {found['cores_used']}", flush=True)
