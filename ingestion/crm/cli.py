@@ -40,6 +40,7 @@ def simulate(
     pace: Annotated[
         float, typer.Option(min=0.001, help="Seconds of the CRM's time between two changes.")
     ] = 60.0,
+    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0: no limit.")] = 0.0,
     duplicate: Annotated[float, _share("changes sent twice")] = 0.0,
     out_of_order: Annotated[float, _share("changes that later ones overtake")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
@@ -70,6 +71,8 @@ def simulate(
         def on_progress(counts: LoadCounts) -> None:
             show(counts.events, counts.undecodable)
 
-        counts = send_load(sent_changes(profile), producer, stop=stop, on_progress=on_progress)
+        counts = send_load(
+            sent_changes(profile), producer, rate=rate, stop=stop, on_progress=on_progress
+        )
         producer.flush()
     summarise(load_summary(counts, started), as_json=as_json)
