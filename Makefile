@@ -57,7 +57,7 @@ lint: $(ENVIRONMENT) ## Check style, types and the imports between rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-chaos: setup ## Kill processes at random moments and count again
+chaos: setup ## Let everything go wrong while all streams run, and count again
 	@$(BIN)/pytest -m chaos
 
 bench: setup ## Measure against peers, one script after the other
