@@ -58,7 +58,7 @@ lint: $(ENVIRONMENT) ## Check style, types, the imports between rooms, and chang
 	@$(BIN)/lint-imports
 	@$(BIN)/lakehouse schemas check
 
-chaos: setup ## Kill processes at random moments and count again
+chaos: setup ## Let everything go wrong while all streams run, and count again
 	@$(BIN)/pytest -m chaos
 
 bench: setup ## Measure against peers, one script after the other

@@ -3,12 +3,14 @@
 Written without the platform's transforms, in plain Python.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+from demo.acceptance import CLOCK_ALLOWANCE, OLDEST_EVENT
 from demo.oracle import LoggedEvent, WindowKey
 
 MINUTE = timedelta(minutes=1)
@@ -38,6 +40,24 @@ def naive_spreads(log: Iterable[LoggedEvent]) -> dict[WindowKey, Row]:
     for (venue, symbol, _, start), quote in naive_quotes(log).items():
         minutes[WindowKey(venue, symbol, start)].append(quote)
     return {key: _spread(key, quotes) for key, quotes in minutes.items()}
+
+
+def quote_rejections(event: Mapping[str, Any], kafka_timestamp: datetime) -> tuple[str, ...]:
+    """Return every reason to refuse an event about a quote."""
+    bid, ask = event["bid_price"], event["ask_price"]
+    broken = {
+        "invalid_venue": not re.fullmatch("[a-z0-9_]{1,32}", event["venue"]),
+        "invalid_symbol": not re.fullmatch("[A-Z0-9._-]{1,32}", event["symbol"]),
+        "invalid_update_id": event["update_id"] < 0,
+        "unknown_time_source": event["time_source"] not in ("EXCHANGE", "RECEIVED"),
+        "event_time_too_old": event["event_time"] < OLDEST_EVENT,
+        "event_time_in_future": event["event_time"] > kafka_timestamp + CLOCK_ALLOWANCE,
+        "non_positive_price": min(bid, ask) <= 0,
+        "non_positive_quantity": min(event["bid_quantity"], event["ask_quantity"]) <= 0,
+        "unknown_quantity_unit": event["quantity_unit"] not in ("BASE", "CONTRACT"),
+        "crossed_quote": bid > ask,
+    }
+    return tuple(reason for reason, holds in broken.items() if holds)
 
 
 def _spread(key: WindowKey, quotes: list[Row]) -> Row:

@@ -14,6 +14,10 @@ from pyiceberg.io import (
     S3_REGION,
     S3_SECRET_ACCESS_KEY,
 )
+from pyiceberg.table import StagedTable, Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.typedef import Identifier
 from sqlalchemy.engine import make_url
 
 from lakehouse.object_store import CA_FILE, S3FileIO
@@ -22,6 +26,53 @@ from lakehouse.settings import Settings
 CATALOG_NAME = "lake"
 # Two engines share the embedded catalog file; a commit holds its lock for milliseconds.
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
+
+
+class LakeCatalog(SqlCatalog):
+    """A catalog in whose tables time never goes back, though the clock may.
+
+    PyIceberg stamps commits by the clock, whatever that says. Iceberg's Java library, and with it
+    Spark and Trino, refuses to read a table whose versions are out of order by more than a minute.
+    """
+
+    def _update_and_stage_table(
+        self,
+        current_table: Table | None,
+        table_identifier: Identifier,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> StagedTable:
+        staged = super()._update_and_stage_table(
+            current_table, table_identifier, requirements, updates
+        )
+        if current_table is not None:
+            staged.metadata = not_before(staged.metadata, current_table.metadata)
+        return staged
+
+
+def not_before(new: TableMetadata, current: TableMetadata) -> TableMetadata:
+    """Return metadata that are made of others, with nothing in them that is older than those."""
+    floor = current.last_updated_ms
+    if new.last_updated_ms >= floor:
+        return new
+    known = {snapshot.snapshot_id for snapshot in current.snapshots}
+    return new.model_copy(
+        update={
+            "last_updated_ms": floor,
+            "snapshots": [
+                snapshot
+                if snapshot.snapshot_id in known
+                else snapshot.model_copy(update={"timestamp_ms": floor})
+                for snapshot in new.snapshots
+            ],
+            "snapshot_log": [
+                entry
+                if entry in current.snapshot_log
+                else entry.model_copy(update={"timestamp_ms": floor})
+                for entry in new.snapshot_log
+            ],
+        }
+    )
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -36,7 +87,7 @@ def load_catalog(settings: Settings) -> Catalog:
         address = address.update_query_dict(
             {"sslmode": "verify-full", "sslrootcert": str(settings.ca_file)}
         )
-    return SqlCatalog(
+    return LakeCatalog(
         CATALOG_NAME,
         uri=address.render_as_string(hide_password=False),
         warehouse=settings.warehouse_address,

@@ -3,13 +3,15 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, LogRecord
 
-from demo.oracle import LoggedEvent, accepted, compare, naive_bars, naive_trades
+import schemas
+from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades, rejections
 from lakehouse.kafka import TRADES_TOPIC
 from schemas.registry import SchemaRegistry, schema_registry
 from schemas.wire import EventCodec, UndecodableError
@@ -29,6 +31,9 @@ TRADE_KEY = ("venue", "symbol", "trade_id", "event_time")
 # Readers have no use for it, so the views leave it out.
 HIDDEN = ("log_partition",)
 
+Rules = Callable[[Mapping[str, Any], datetime], Sequence[str]]
+"""An event and the log's timestamp → every reason to refuse it."""
+
 
 class Judged(NamedTuple):
     """The log, as a reader that is no part of the platform understands it."""
@@ -45,15 +50,20 @@ class Judged(NamedTuple):
         return len(trades) - len({tuple(trade[name] for name in TRADE_KEY) for trade in trades})
 
 
-def judge(records: list[LogRecord], registry: SchemaRegistry) -> Judged:
-    codec = EventCodec(registry, 1_000_000)
+def judge(
+    records: list[LogRecord],
+    registry: SchemaRegistry,
+    topic: str = TRADES_TOPIC,
+    rules: Rules = rejections,
+) -> Judged:
+    codec = EventCodec(registry, 1_000_000, schemas.topics()[topic])
     judged = Judged(records, [], set())
     for record in records:
         try:
             event = codec.decode(record.payload)
         except UndecodableError:
             continue
-        if accepted(event, record.timestamp) is None:
+        if not rules(event, record.timestamp):
             judged.events.append(LoggedEvent(record.partition, record.offset, event))
         else:
             judged.refused.add((record.partition, record.offset))
@@ -64,20 +74,24 @@ def places(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
     return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
 
 
-def dead_letters(lake: EmbeddedLake, stage: str) -> Counter[tuple[int, int]]:
+def dead_letters(
+    lake: EmbeddedLake, stage: str, topic: str = TRADES_TOPIC
+) -> Counter[tuple[int, int]]:
     return places(
         lake.rows(
             "SELECT kafka_partition, kafka_offset FROM bronze.dead_letters "
-            f"WHERE topic = '{TRADES_TOPIC}' AND stage = '{stage}'"
+            f"WHERE topic = '{topic}' AND stage = '{stage}'"
         )
     )
 
 
-def check_accounts(lake: EmbeddedLake, judged: Judged) -> None:
-    """Every message of the log is in bronze or among the dead letters, once."""
-    bronze = lake.rows("SELECT kafka_partition, kafka_offset FROM bronze.market_trades")
-    accounted = places(bronze) + dead_letters(lake, "lander")
+def check_accounts(lake: EmbeddedLake, judged: Judged, topic: str = TRADES_TOPIC) -> int:
+    """Every message of the log is in bronze or among the dead letters, once; return how many."""
+    table = schemas.landed_topics()[topic]
+    bronze = lake.rows(f"SELECT kafka_partition, kafka_offset FROM {table}")
+    accounted = places(bronze) + dead_letters(lake, "lander", topic)
     assert accounted == Counter((record.partition, record.offset) for record in judged.records)
+    return accounted.total()
 
 
 def check_view(lake: EmbeddedLake, judged: Judged) -> set[str]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,10 +54,18 @@ class EmbeddedLake:
     catalog: Catalog
     supervisor: Supervisor
 
-    def start(self, verb: str, *options: str) -> ProcessRecord:
+    def start(
+        self,
+        verb: str,
+        *options: str,
+        program: Sequence[str] = LAKEHOUSE,
+        environ: Mapping[str, str] | None = None,
+    ) -> ProcessRecord:
         """Start a long-running verb (``land``, ``speed``) and return at once."""
         beat_path(self.settings.home, verb).unlink(missing_ok=True)
-        return self.supervisor.start(verb, [*LAKEHOUSE, verb, *options], environ=self._environ())
+        return self.supervisor.start(
+            verb, [*program, verb, *options], environ={**self._environ(), **(environ or {})}
+        )
 
     def is_ready(self, verb: str) -> bool:
         """Whether a verb that was started has given a sign of life since."""
@@ -124,11 +132,17 @@ class EmbeddedLake:
         assert progress is not None
         return progress.ingested_through
 
-    def wait_until(self, condition: Callable[[], bool], what: str) -> float:
+    def wait_until(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> float:
         """Wait for a condition; return the seconds that it took."""
         started = time.monotonic()
         while not condition():
-            assert time.monotonic() - started < DEADLINE_SECONDS, f"not in time: {what}"
+            assert time.monotonic() - started < deadline_seconds, f"not in time: {what}"
             time.sleep(POLL_SECONDS)
         return time.monotonic() - started
 

@@ -8,7 +8,7 @@ import typer
 
 from ingestion.crm.changes import Protection, change_key
 from ingestion.crm.simulator import CrmProfile, sent_changes
-from ingestion.options import AsJson, Duplicate, OutOfOrder
+from ingestion.options import AsJson, Duplicate, OutOfOrder, Rate
 from ingestion.sending import connected_producer
 from ingestion.simulating import send_made
 from lakehouse.kafka import CUSTOMERS_TOPIC
@@ -36,6 +36,7 @@ def simulate(
     pace: Annotated[
         float, typer.Option(min=0.001, help="Seconds of the CRM's time between two changes.")
     ] = 60.0,
+    rate: Rate = 0.0,
     duplicate: Duplicate = 0.0,
     out_of_order: OutOfOrder = 0.0,
     as_json: AsJson = False,
@@ -62,4 +63,4 @@ def simulate(
     connect = partial(
         connected_producer, CUSTOMERS_TOPIC, change_key, prepared=protection.protected
     )
-    send_made(sent_changes(profile), connect, doing="simulating", as_json=as_json)
+    send_made(sent_changes(profile), connect, doing="simulating", as_json=as_json, rate=rate)

@@ -1,0 +1,86 @@
+"""A verb of ours under a clock that a test may set back while it runs.
+
+Only the machine's administrator can set a real clock back, and for all processes at once; there
+are no namespaces of it. So the clock is exchanged where the process reads it: `time.time`, which
+PyIceberg stamps snapshots with, and the `datetime` of the modules that ask for the present. The
+verb is the real one. Run as a program:
+
+    CHAOS_CLOCK=FILE python tests/chaos/stepping_clock.py land
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "CHAOS_CLOCK"
+# -P: what lies beside this file is not to be found by name.
+PROGRAM: Final = (sys.executable, "-P", __file__)
+_true_time = time.time
+
+
+class SteppingClock:
+    """The file that tells by how many seconds a clock is wrong."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.set_right()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables of the process whose clock it is."""
+        return {VARIABLE: str(self.file)}
+
+    def step_back(self, seconds: float) -> None:
+        """Set the clock back."""
+        self._write(f"{-seconds}")
+
+    def set_right(self) -> None:
+        """Set the clock right again."""
+        self._write("0")
+
+    def _write(self, text: str) -> None:
+        new = self.file.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.file)
+
+
+def stepped_time() -> float:
+    """Return seconds since 1970 UTC by the wrong clock."""
+    return _true_time() + float(Path(os.environ[VARIABLE]).read_text())
+
+
+class SteppedDatetime(datetime):
+    """A datetime whose present is that of the wrong clock."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        """Return the present, as a plain datetime."""
+        return datetime.fromtimestamp(stepped_time(), tz)
+
+
+def install() -> None:
+    """Let this process read the wrong clock."""
+    import pyiceberg.table.update
+
+    import ingestion.lander.writer
+
+    time.time = stepped_time
+    for module in (pyiceberg.table.update, ingestion.lander.writer):
+        vars(module)["datetime"] = SteppedDatetime
+
+
+def main(words: Sequence[str]) -> None:
+    """Run a verb of the command line under the wrong clock."""
+    from lakehouse.cli import main as lakehouse
+
+    install()
+    sys.argv = ["lakehouse", *words]
+    lakehouse()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
