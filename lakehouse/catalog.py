@@ -3,8 +3,6 @@
 The catalog's name is part of the key in an SQL catalog, so every engine uses the same one.
 """
 
-from pathlib import Path
-
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io import (
@@ -18,14 +16,12 @@ from pyiceberg.table import StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import Identifier
-from sqlalchemy.engine import make_url
 
+from lakehouse.catalog_database import database_address
 from lakehouse.object_store import CA_FILE, S3FileIO
 from lakehouse.settings import Settings
 
 CATALOG_NAME = "lake"
-# Two engines share the embedded catalog file; a commit holds its lock for milliseconds.
-SQLITE_BUSY_TIMEOUT_SECONDS = 10
 
 
 class LakeCatalog(SqlCatalog):
@@ -77,19 +73,9 @@ def not_before(new: TableMetadata, current: TableMetadata) -> TableMetadata:
 
 def load_catalog(settings: Settings) -> Catalog:
     """Open the catalog, creating its own bookkeeping tables on first use."""
-    address = make_url(settings.catalog_address)
-    if address.get_backend_name() == "sqlite":
-        Path(address.database or "").parent.mkdir(parents=True, exist_ok=True)
-        address = address.update_query_dict({"timeout": str(SQLITE_BUSY_TIMEOUT_SECONDS)})
-    elif settings.catalog_password:
-        address = address.set(password=settings.catalog_password.get_secret_value())
-    if address.get_backend_name() == "postgresql" and settings.ca_file:
-        address = address.update_query_dict(
-            {"sslmode": "verify-full", "sslrootcert": str(settings.ca_file)}
-        )
     return LakeCatalog(
         CATALOG_NAME,
-        uri=address.render_as_string(hide_password=False),
+        uri=database_address(settings).render_as_string(hide_password=False),
         warehouse=settings.warehouse_address,
         # A connection that a restarted server has forgotten is replaced, not reported.
         pool_pre_ping="true",

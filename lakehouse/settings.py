@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import LakehouseError
@@ -132,6 +132,24 @@ class Settings(BaseSettings):
     key_store: Path | None = Field(
         default=None, description="File of the customers' keys; unset means one in home."
     )
+    kms_region: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$",
+        description="Region of the AWS KMS that keeps the customers' keys, instead of a file.",
+    )
+    kms_endpoint: str | None = Field(
+        default=None,
+        # Keys cross this connection in plain text.
+        pattern=r"^(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]+)?/?$",
+        description="Address of that KMS, https; unset means the region's own.",
+    )
+    kms_deletion_days: int = Field(
+        default=7,
+        ge=7,
+        le=30,
+        description="An erased customer's KMS key is deleted after so many days; it is of no use "
+        "from the start.",
+    )
     ivy_settings: Path | None = Field(
         default=None, description="Ivy settings of a company mirror; unset means Maven Central."
     )
@@ -145,6 +163,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None
+
+    @field_validator("kms_region", "kms_endpoint")
+    @classmethod
+    def _one_key_store(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.field_name == "kms_region" and info.data.get("key_store"):
+            raise ValueError("LAKEHOUSE_KEY_STORE is set too: keys are in a file or in a KMS")
+        if value and info.field_name == "kms_endpoint" and info.data.get("kms_region", "") is None:
+            raise ValueError("LAKEHOUSE_KMS_REGION is not set")
+        return value
 
     @property
     def bootstrap_servers(self) -> str:

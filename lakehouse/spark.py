@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 from sqlalchemy.engine import make_url
 
 from lakehouse.artifacts import cached_jars
-from lakehouse.catalog import CATALOG_NAME, SQLITE_BUSY_TIMEOUT_SECONDS, load_catalog
+from lakehouse.catalog import CATALOG_NAME, load_catalog
+from lakehouse.catalog_database import SQLITE_BUSY_TIMEOUT_SECONDS
 from lakehouse.errors import LakehouseError
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file

@@ -159,17 +159,17 @@ def show_customer(
 ) -> None:
     """Print the states that a customer went through, with personal data.
 
-    For who may read the key store of this home (LAKEHOUSE_KEY_STORE). Nothing is stored in plain
-    text. An erased customer's personal fields are empty.
+    For who may read the key store (LAKEHOUSE_KEY_STORE, or a KMS). Nothing is stored in plain text.
+    An erased customer's personal fields are empty.
 
     Example: lakehouse customers show C-00042
     """
     from lakehouse.catalog import load_catalog
-    from lakehouse.privacy.sqlite_keys import SqliteKeyStore
+    from lakehouse.privacy.stores import key_store
     from serving.customers import customer_history
 
     settings = get_settings("serving")
-    keys = SqliteKeyStore.of(settings)
+    keys = key_store(settings)
     states = customer_history(load_catalog(settings), keys, customer)
     if as_json:
         typer.echo(json.dumps(states, default=str))

@@ -12,7 +12,6 @@ from ingestion.options import AsJson, Duplicate, OutOfOrder, Rate
 from ingestion.sending import connected_producer
 from ingestion.simulating import send_made
 from lakehouse.kafka import CUSTOMERS_TOPIC
-from lakehouse.privacy.sqlite_keys import SqliteKeyStore
 from lakehouse.settings import get_settings
 
 app = typer.Typer(help="Customers: changes captured from a CRM.")
@@ -48,6 +47,8 @@ def simulate(
 
     Example: lakehouse crm simulate --customers 200 --changes 2000 --duplicate 0.05
     """
+    from lakehouse.privacy.stores import key_store
+
     ago = timedelta(seconds=pace * (customers + changes))
     profile = CrmProfile(
         start=start.replace(tzinfo=UTC) if start else datetime.now(UTC) - ago,
@@ -59,7 +60,7 @@ def simulate(
         out_of_order=out_of_order,
     )
     settings = get_settings("ingest")
-    protection = Protection(SqliteKeyStore.of(settings))
+    protection = Protection(key_store(settings))
     connect = partial(
         connected_producer, CUSTOMERS_TOPIC, change_key, prepared=protection.protected
     )

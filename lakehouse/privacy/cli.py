@@ -25,10 +25,10 @@ def erase(
     """
     from lakehouse.catalog import load_catalog
     from lakehouse.privacy.erasure import erase as erase_customer
-    from lakehouse.privacy.sqlite_keys import SqliteKeyStore
+    from lakehouse.privacy.stores import key_store
 
     settings = get_settings()
-    erasure = erase_customer(SqliteKeyStore.of(settings), load_catalog(settings), customer)
+    erasure = erase_customer(key_store(settings), load_catalog(settings), customer)
     if as_json:
         typer.echo(json.dumps(asdict(erasure), default=str))
     else:
