@@ -5,11 +5,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from lakehouse.components import READY, Component, ComponentError
+from lakehouse.components import READY, Component, ComponentError, Launch
 from lakehouse.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -25,7 +25,8 @@ WATCHER_MIB = 64
 def run(component: Component, settings: Settings) -> int:
     """Start a component, provision it once it is healthy, and stay until it ends.
 
-    A request to stop is passed on to it. While it is ready, its mark is kept fresh.
+    A request to stop is passed on to it. While it is ready, its mark is kept fresh. Whatever goes
+    wrong here ends it too, so that the container ends, and the engine may start it again.
 
     Returns:
         Its exit code.
@@ -39,21 +40,33 @@ def run(component: Component, settings: Settings) -> int:
     mark = ready_mark(settings, component)
     mark.unlink(missing_ok=True)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    launch = component.launch()
-    with (
-        subprocess.Popen(launch.argv, env=os.environ | dict(launch.environ)) as server,  # noqa: S603
-        _signals_passed_on(server),
-    ):
+    with _running(component.launch(), component.grace_seconds) as server:
         deadline = time.monotonic() + component.deadline_seconds
         while server.poll() is None and component.health() != READY:
             if time.monotonic() > deadline:
-                server.terminate()
                 raise ComponentError(f"{component.name} was not ready in time")
             time.sleep(POLL_SECONDS)
         if server.poll() is None:
             component.provision()
             mark.touch()
         return _watch(server, component, mark)
+
+
+@contextmanager
+def _running(launch: Launch, grace_seconds: float) -> Iterator["subprocess.Popen[bytes]"]:
+    with (
+        subprocess.Popen(launch.argv, env=os.environ | dict(launch.environ)) as server,  # noqa: S603
+        _signals_passed_on(server),
+    ):
+        try:
+            yield server
+        except BaseException:
+            # Or Popen would wait for as long as the server likes to run, and nobody would know.
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(grace_seconds)
+            server.kill()
+            raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,33 @@ def test_a_component_is_marked_ready_when_it_is_provisioned_and_while_it_answers
     assert provisioned == [False]
     assert len(seen) > 2
     assert all(moment > 1 for moment in seen), "the mark was not touched again"
+
+
+@pytest.mark.parametrize("on_request", ["SIG_DFL", "SIG_IGN"])
+def test_a_component_that_cannot_be_provisioned_ends_and_its_server_with_it(
+    settings: Settings, tmp_path: Path, on_request: str
+) -> None:
+    runs, survived = tmp_path / "runs", tmp_path / "survived"
+    script = (
+        "import pathlib, signal, time; "
+        f"signal.signal(signal.SIGTERM, signal.{on_request}); "
+        f"pathlib.Path({str(runs)!r}).touch(); time.sleep(10); "
+        f"pathlib.Path({str(survived)!r}).touch()"
+    )
+
+    def fail() -> None:
+        raise ComponentError("no connection")
+
+    server = replace(
+        component(
+            [sys.executable, "-c", script], lambda: READY if runs.exists() else "starting", fail
+        ),
+        grace_seconds=0.2,
+    )
+    with pytest.raises(ComponentError, match="no connection"):
+        foreground.run(server, settings)
+    assert not survived.exists(), "it was waited for"
+    assert not foreground.is_ready(server, settings)
 
 
 def test_a_component_that_no_longer_answers_is_not_ready(settings: Settings) -> None:
