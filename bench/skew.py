@@ -51,11 +51,11 @@ TRADES_OF_EACH = (
 
 def prepare(home: BenchHome, layer: str, *, events: int, symbols: int, share: float) -> None:
     """Make the tables, send the trades, and land them if batch is to have them."""
-    home.run("schemas", "apply")
+    home.ask("schemas", "apply")
     market = ["--symbols", str(symbols), "--skew", str(share), "--seed", "7", "--start", HOUR]
     home.ask("synth", "--events", str(events), "--rate", "0", *market, "--json")
     if layer == "batch":
-        home.run("land", "--once")
+        home.ask("land", "--once")
 
 
 def run_batch(spark: SparkSession, catalog: Catalog, settings: Settings) -> None:
