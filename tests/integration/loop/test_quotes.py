@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from lake_histories import Step, few_histories, histories, play
 from pyspark.sql import SparkSession
 from small_lake import SmallLake
 
@@ -138,44 +139,22 @@ def test_what_cannot_be_a_quote_is_a_dead_letter_with_its_reason(lake: SmallLake
     assert len(rows(lake, "SELECT * FROM serving.quotes")) == 1
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("produce"),
-            st.builds(
-                quote,
-                st.integers(1, 6),
-                st.sampled_from([-61, -1, 0, 0.5, 1.999999, 2, 61]),
-                symbol=st.sampled_from(["BTCUSDT", "ETHUSDT"]),
-                bid_price=st.decimals(1, 100, places=8),
-            ),
-        ),
-        st.tuples(st.sampled_from(["stream", "land", "batch", "reconcile", "restart"])),
-    ),
-    min_size=3,
-    max_size=12,
+events = st.builds(
+    quote,
+    st.integers(1, 6),
+    st.sampled_from([-61, -1, 0, 0.5, 1.999999, 2, 61]),
+    symbol=st.sampled_from(["BTCUSDT", "ETHUSDT"]),
+    bid_price=st.decimals(1, 100, places=8),
 )
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(steps=STEPS)
-def test_any_history_is_exact(spark: SparkSession, spark_settings: Settings, steps: Any) -> None:
+@few_histories
+@given(history=histories(events))
+def test_any_history_is_exact(
+    spark: SparkSession, spark_settings: Settings, history: list[Step]
+) -> None:
     lake = QuotesLake(spark, load_catalog(spark_settings), spark_settings)
-    landed = []
-    for name, *event in steps:
-        match name:
-            case "produce":
-                lake.produce(*event)
-            case "stream":
-                lake.stream()
-            case "land":
-                landed.append(lake.land())
-            case "batch" if landed:
-                lake.batch(landed[-1])
-            case "restart":
-                lake.restart_speed(forget=1)
+    for _ in play(lake, history):
         assert_exact(lake)
     lake.stream()
     assert_complete(lake)
