@@ -38,7 +38,10 @@ POINTS = {
     "both, one partition": Point(5000, 200, {"LAKEHOUSE_TOPIC_PARTITIONS": "1"}),
     "both, eight partitions": Point(5000, 200, {"LAKEHOUSE_TOPIC_PARTITIONS": "8"}),
 }
-SHOWN = ("p50_seconds", "p95_seconds", "p99_seconds", "start_seconds", "memory_gib")
+SHOWN = (
+    *("p50_seconds", "p95_seconds", "p99_seconds", "caught_up_seconds"),
+    *("start_seconds", "memory_gib"),
+)
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def main() -> None:
         except SystemExit as reason:  # it cannot keep up at all, which is a result
             print(f"{name}: {reason} within {options.seconds:.0f} s", flush=True)
             continue
-        cells = [f"{title.partition('_')[0]} {found[title]}" for title in SHOWN]
+        cells = [f"{title.removesuffix('_seconds')} {found[title]}" for title in SHOWN]
         print(f"{name}: {', '.join(cells)}, view {found['view_seconds']}", flush=True)
         print(f"  cores {found['cores_used']}", flush=True)
         if options.json:
