@@ -10,7 +10,7 @@ from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.dataset import Dataset, Work, Written, bronze_table
-from batch.inputs import ingested_positions, landed, touched_hours
+from batch.inputs import ingested_in, ingested_positions, landed, touched_hours
 from batch.publication import Branch, PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
 from batch.runs import Run, RunLog, Status
@@ -44,6 +44,7 @@ class Report:
 
     Attributes:
         rows: By table, how many rows were new or different.
+        refused: How many events of the interval were refused.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class Report:
     business_hours: tuple[datetime, ...]
     snapshot_id: int
     rows: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,20 @@ class BatchJob:
             inspect=partial(inspect, self.spark, self.catalog, run),
         )
         written = self.dataset.write(work) if hours else Written()
-        if written.refused or not hours:  # nothing to recompute, perhaps something to refuse
-            write_dead_letters(self.spark, work.interval_events, self.dataset.topic, run.interval)
-        return Report(run.run_id, run.dataset, run.interval, hours, snapshot_id, written.rows)
+        return Report(
+            run.run_id,
+            run.dataset,
+            run.interval,
+            hours,
+            snapshot_id,
+            written.rows,
+            written.refused,
+        )
+
+    def write_refused(self, interval: Interval) -> None:
+        """Write the refused events of an interval to the dead letters, each of them once."""
+        events = self._judge(self.bronze(interval.end).where(ingested_in(interval)))
+        write_dead_letters(self.spark, events, self.dataset.topic, interval)
 
     def _publish(self, run: Run, runs: RunLog) -> Report:
         before = Interval(BEFORE_ALL, run.interval.end)
@@ -181,6 +194,8 @@ class BatchJob:
                 later=runs.latest_ends(run),
                 unpublished=lambda: runs.unpublished(KIND, run.dataset, before),
             )
+            if report.refused or not run.business_hours:  # nothing to recompute, but to refuse
+                self.write_refused(run.interval)
             if run.business_hours:
                 for branch in made:
                     branch.publish(self.spark)

@@ -93,11 +93,12 @@ class Branch:
         if table.metadata.refs[self.name].snapshot_id == expected:
             return
         try:
-            # One commit, which the catalog refuses if the main line has moved since.
+            # One commit, which the catalog refuses if the main line has moved since. The main line
+            # comes first: of what a commit asserts about references, PyIceberg keeps the first.
             with table.manage_snapshots() as changes:
+                changes.set_current_snapshot(ref_name=self.name)
                 if expected is not None and keep_as not in table.metadata.refs:
                     changes.create_tag(expected, keep_as)
-                changes.set_current_snapshot(ref_name=self.name)
         except CommitFailedException as error:
             raise conflict from error
 

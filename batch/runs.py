@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -63,10 +63,11 @@ class RunState:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was last recorded of one run."""
+    """What was last recorded of one run, and when."""
 
     run: Run
     status: Status
+    recorded_at: datetime
 
 
 class RunLog:
@@ -144,9 +145,9 @@ class RunLog:
     def reach(self, kind: str, dataset: str, status: Status) -> datetime | None:
         """Return the latest end of a dataset's runs that came as far as a status; None without any.
 
-        A run that failed has only started, and does not count.
+        Every run has started. One that failed may have published some of its tables.
         """
-        runs = [one for one in self.newest(kind, dataset) if one.status != Status.FAILED]
+        runs = self.newest(kind, dataset)
         is_meant = [one.run for one in runs if status in (Status.STARTED, one.status)]
         return max((run.interval.end for run in is_meant), default=None)
 
@@ -167,6 +168,7 @@ class RunLog:
                     cause=row["cause"],
                 ),
                 Status(row["status"]),
+                row["recorded_at"],
             )
             for row in last.values()
         ]
@@ -214,14 +216,21 @@ class RunLog:
             .to_arrow()
             .to_pylist()
         )
-        gaps, reached = [], interval.start
-        for start, end in sorted((row["interval_start"], row["interval_end"]) for row in rows):
-            if start > reached:
-                gaps.append(Interval(reached, start))
-            reached = max(reached, end)
-        if reached < interval.end:
-            gaps.append(Interval(reached, interval.end))
-        return gaps
+        return gaps(
+            interval, [Interval(row["interval_start"], row["interval_end"]) for row in rows]
+        )
+
+
+def gaps(interval: Interval, covered: Iterable[Interval]) -> list[Interval]:
+    """Return the parts of an interval that none of some others covers, in order."""
+    found, reached = [], interval.start
+    for one in sorted(covered):
+        if one.start > reached:
+            found.append(Interval(reached, min(one.start, interval.end)))
+        reached = max(reached, one.end)
+        if reached >= interval.end:
+            return found
+    return [*found, Interval(reached, interval.end)]
 
 
 def _of(kind: str, dataset: str) -> str:

@@ -68,34 +68,24 @@ def rebuild(
     Example: lakehouse rebuild --from bronze --dataset trades
     """
     if context.invoked_subcommand is not None:
+        if source or dataset or dry_run or accept_differences:
+            raise typer.BadParameter(f"options go behind {context.invoked_subcommand!r}")
         return
     if source is None:
         raise typer.BadParameter("say what to build from: --from bronze")
     with _rebuilds(dataset) as found:
-        differing = []
         for one in found:
             _print_plan(one)
-            if dry_run:
-                continue
-            began = monotonic()
-            version = one.build()
-            seconds = monotonic() - began
-            events = one.events(version)
-            typer.echo(
-                f"{version.name}: built from {events:,} events in {seconds:.1f} s, "
-                f"{events / seconds:,.0f} a second"
-            )
-            version, comparisons = one.compare(version)
-            _print(comparisons)
-            if accept_differences or all(comparison.equal for comparison in comparisons):
-                _tell_swapped(one)
-                continue
-            differing.append(version.name)
-        if differing:
-            raise VersionsDifferError(
-                f"{', '.join(differing)} differs from what the tables show, which stay as they "
-                "are: look at it, then `lakehouse rebuild swap` or `lakehouse rebuild drop`"
-            )
+        if dry_run:
+            return
+        kept_back = [
+            version for one in found if (version := _rebuild(one, accept_differences)) is not None
+        ]
+    if kept_back:
+        raise VersionsDifferError(
+            f"{', '.join(kept_back)} differs from what the tables show, which stay as they are: "
+            "look at it, then `lakehouse rebuild swap` or `lakehouse rebuild drop`"
+        )
 
 
 @app.command()
@@ -118,10 +108,16 @@ def rollback(dataset: Datasets = None) -> None:
 
     Example: lakehouse rebuild rollback --dataset trades
     """
+    from batch.rebuild.job import NoVersionError
+
     with _rebuilds(dataset) as found:
         for one in found:
-            version = one.roll_back()
-            typer.echo(f"{version.name} is what the tables show, as before the last swap")
+            try:
+                version = one.roll_back()
+            except NoVersionError as nothing:
+                typer.echo(str(nothing))
+            else:
+                typer.echo(f"{version.name} is what the tables show, as before the last swap")
 
 
 @app.command()
@@ -153,6 +149,29 @@ def _rebuilds(names: list[str] | None) -> "Iterator[list[Rebuild]]":
         ]
     finally:
         spark.stop()
+
+
+def _rebuild(one: "Rebuild", accept_differences: bool) -> str | None:
+    """Build, compare and swap; return the name of a version that differs and was not swapped."""
+    from batch.rebuild.job import NoVersionError
+
+    began = monotonic()
+    try:
+        version = one.build()
+    except NoVersionError as nothing:
+        typer.echo(str(nothing))
+        return None
+    seconds, events = monotonic() - began, one.events(version)
+    typer.echo(
+        f"{version.name}: built from {events:,} events in {seconds:.1f} s, "
+        f"{events / seconds:,.0f} a second"
+    )
+    version, comparisons = one.compare(version)
+    _print(comparisons)
+    if accept_differences or all(comparison.equal for comparison in comparisons):
+        _tell_swapped(one)
+        return None
+    return version.name
 
 
 def _tell_swapped(one: "Rebuild") -> None:

@@ -6,9 +6,9 @@ go on. What batch publishes while a version is being built is caught up with bef
 it publishes between that and the swap makes the swap fail, and catch up again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 
 import structlog
@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from batch.dataset import bronze_table
 from batch.inputs import ingested_positions, pinned, touched_hours
-from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, KIND, BatchJob, NotLandedError
+from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, KIND, BatchJob
 from batch.publication import Branch, PublishConflictError
 from batch.rebuild.checksums import TableComparison, compare_versions
 from batch.rebuild.versions import REBUILD, Version, Versions
@@ -41,6 +41,10 @@ class NoVersionError(LakehouseError):
     exit_code = 2
 
 
+class UnfinishedError(LakehouseError):
+    """A build or a swap is at work, or was interrupted."""
+
+
 @dataclass(frozen=True)
 class Rebuild:
     """Builds, compares, swaps and rolls back versions of the tables of some datasets.
@@ -62,20 +66,28 @@ class Rebuild:
         A version that was built before and not swapped is dropped.
 
         Raises:
-            NotLandedError: Batch has published nothing yet.
+            NoVersionError: Batch has published nothing yet, so there is nothing to build.
+            UnfinishedError: A build or a swap is at work, or was interrupted.
             batch.audit.AuditError: The result is not sound.
             batch.quality.QualityError: It breaks a rule that forbids to publish it.
         """
-        self.drop(keep=self._kept_name())
-        version = Version(self.versions.next)
-        for branch in self._branches(version):
-            branch.create(self._spark)
-            branch.clear(self._spark)
-        built = self._caught_up(version, Status.PUBLISHED)
-        if not built.seen:
-            self.drop(keep=self._kept_name())
-            raise NotLandedError(f"batch has published nothing of {self.versions.group} yet")
-        return built
+        self._refuse_unfinished()
+        name = self.versions.next
+        claims = [
+            Run(REBUILD, job.dataset.name, Interval(BEFORE_ALL, through), (), cause=name)
+            for job in self.jobs
+            if (through := self._runs.reach(KIND, job.dataset.name, Status.PUBLISHED))
+        ]
+        if not claims:
+            raise NoVersionError(f"batch has published nothing of {self.versions.group} yet")
+        with self._claimed(claims):
+            self._drop_all_but(self.versions.kept)
+            for branch in self._branches(name):
+                branch.create(self._spark)
+                branch.clear(self._spark)
+            for claim in claims:
+                self._advance(self._job(claim.dataset), claim, [claim.interval])
+        return self._built()
 
     def compare(self, version: Version) -> tuple[Version, list[TableComparison]]:
         """Compare a version with what the tables show, once it has seen as much.
@@ -93,7 +105,7 @@ class Rebuild:
                     branch.read(self._spark),
                     contract(branch.table),
                 )
-                for branch in self._branches(version)
+                for branch in self._branches(version.name)
             ]
             if all(one.equal for one in found) or heads == self._heads():
                 break
@@ -103,75 +115,91 @@ class Rebuild:
         """Make the version that was built what the tables show; keep what they have shown.
 
         Tables are swapped one after the other. Like any publication this needs no transaction
-        over tables: the merged view takes of each row what has seen more of the log.
+        over tables: the merged view takes of each row what has seen more of the log. A swap that
+        was interrupted goes on where it was.
 
         Raises:
             NoVersionError: None was built.
             PublishConflictError: Batch has published again and again meanwhile.
         """
-        kept, version = self.versions.current, self._built()
-        publications = {
-            dataset: Run(KIND, dataset, run.interval, run.business_hours, cause=version.name)
-            for dataset, run in version.seen.items()
-        }
-        # Recorded before: whoever runs an older interval from now on must not take hours back.
-        for run in publications.values():
-            self._runs.record(run, Status.STARTED)
+        version, kept = self._built(), self.versions.current
+        if kept == version.name and not self.versions.swapping():
+            self._drop_all_but(self.versions.kept)  # which is all that was left to do
+            return version
+        if kept == version.name:
+            kept = self.versions.kept or kept
+        begun = self.versions.swapping()
 
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
-        def attempt() -> Version:
+        def attempt() -> list[tuple[Run, Mapping[str, tuple[int, int]]]]:
             # In this order: a run that is not in the log yet will find its branch overtaken.
             heads = self._heads()
             latest = self._caught_up(self._built(), Status.STARTED)
-            for branch in self._branches(latest):
+            swaps = [
+                replace(
+                    begun.setdefault(dataset, _swap(run)),
+                    interval=run.interval,
+                    business_hours=run.business_hours,
+                )
+                for dataset, run in latest.seen.items()
+            ]
+            # Recorded before: whoever runs an older interval from now on must not take hours back.
+            for run in swaps:
+                self._runs.record(run, Status.STARTED)
+            offsets = [self._offsets(run) for run in swaps]
+            for branch in self._branches(latest.name):
                 branch.replace_main(self._catalog, expected=heads[branch.table], keep_as=kept)
-            return latest
+            return list(zip(swaps, offsets, strict=True))
 
-        try:
-            version = attempt()
-        except Exception as error:
-            for run in publications.values():
-                self._runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}")
-            raise
-        for job in self.jobs:
-            if (seen := version.seen.get(job.dataset.name)) is None:
-                continue
-            run = publications.get(seen.dataset, replace(seen, kind=KIND))
-            self._runs.record(
-                replace(run, interval=seen.interval, business_hours=seen.business_hours),
-                Status.PUBLISHED,
-                offsets=ingested_positions(job.bronze(seen.interval.end), seen.interval),
-            )
-        self.drop(keep=kept)
+        for run, offsets in attempt():
+            self._job(run.dataset).write_refused(run.interval)
+            self._runs.record(run, Status.PUBLISHED, offsets=offsets)
+        for run in self.versions.building():  # of a swap that was interrupted
+            self._runs.record(run, Status.FAILED, detail="swapped since")
+        self._drop_all_but(kept)
         _log.info("swapped", version=version.name, kept=kept)
         return version
 
     def roll_back(self) -> Version:
-        """Put the version that was replaced back, caught up with what batch has published since.
+        """Put the version that was replaced back, with what it had not seen and batch has.
 
         Raises:
             NoVersionError: None was kept.
+            UnfinishedError: A build or a swap is at work, or was interrupted.
         """
-        kept = self.versions.kept()
-        if kept is None:
+        self._refuse_unfinished()
+        kept, swaps = self.versions.kept, self.versions.swap_to(self.versions.current)
+        if kept is None or not swaps:
             raise NoVersionError(f"no earlier version of {self.versions.group} is kept")
         name = self.versions.next
-        for branch in self._branches(Version(name)):
-            branch.create(self._spark, of=kept.name)
-        seen = {
-            dataset: Run(REBUILD, dataset, run.interval, run.business_hours, cause=name)
-            for dataset, run in kept.seen.items()
-        }
-        for run in seen.values():
-            self._runs.record(run, Status.BUILT, detail=f"as {kept.name} was")
+        claims = [
+            Run(REBUILD, swap.dataset, swap.interval, swap.business_hours, cause=name)
+            for swap in swaps.values()
+        ]
+        with self._claimed(claims):
+            for branch in self._branches(name):
+                if kept in self._catalog.load_table(branch.table).metadata.refs:
+                    branch.create(self._spark, of=kept)
+                else:  # it was empty
+                    branch.create(self._spark)
+                    branch.clear(self._spark)
+            for claim in claims:
+                unseen = self.versions.unseen(claim.dataset, swaps[claim.dataset])
+                self._advance(self._job(claim.dataset), claim, unseen)
         return self.swap()
 
-    def drop(self, *, keep: str | None = None) -> list[str]:
-        """Drop all versions but the present one, and one that is to be kept; return their names."""
-        doomed = [name for name in self.versions.names() if name != keep]
-        for table in self.versions.tables:
-            drop_refs(self._catalog, table, doomed)
-        return doomed
+    def drop(self) -> list[str]:
+        """Drop all versions but the present one; return their names.
+
+        Builds that were interrupted are given up.
+
+        Raises:
+            UnfinishedError: A swap was interrupted: some tables show a new version.
+        """
+        self._refuse_unfinished(builds=False)
+        for run in self.versions.building():
+            self._runs.record(run, Status.FAILED, detail="dropped")
+        return self._drop_all_but(None)
 
     def events(self, version: Version) -> int:
         """Count the events that a version was made of."""
@@ -188,9 +216,38 @@ class Rebuild:
             raise NoVersionError(f"no version of {self.versions.group} was built")
         return version
 
-    def _kept_name(self) -> str | None:
-        kept = self.versions.kept()
-        return kept.name if kept else None
+    def _refuse_unfinished(self, *, builds: bool = True) -> None:
+        group = self.versions.group
+        if self.versions.swapping():
+            raise UnfinishedError(
+                f"a swap of {group} is at work or was interrupted; if nobody is at it, finish it: "
+                "lakehouse rebuild swap"
+            )
+        if builds and self.versions.building():
+            raise UnfinishedError(
+                f"a build of {group} is at work or was interrupted; if nobody is at it, give it "
+                "up: lakehouse rebuild drop"
+            )
+
+    @contextmanager
+    def _claimed(self, claims: Sequence[Run]) -> Iterator[None]:
+        """Let everybody know of a build while it is at work, and of its failure."""
+        for run in claims:
+            source = bronze_table(self._job(run.dataset).dataset)
+            snapshot_id = self._job(run.dataset).landed_through(run.interval.end)
+            self._runs.record(run, Status.STARTED, snapshots={source: snapshot_id})
+        try:
+            yield
+        except Exception as error:
+            for run in claims:
+                self._runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}")
+            raise
+
+    def _drop_all_but(self, keep: str | None) -> list[str]:
+        doomed = [name for name in self.versions.names() if name != keep]
+        for table in self.versions.tables:
+            drop_refs(self._catalog, table, doomed)
+        return doomed
 
     def _caught_up(self, version: Version, status: Status) -> Version:
         """Let a version see what the runs of its datasets have seen, if they came that far."""
@@ -198,40 +255,50 @@ class Rebuild:
         for job in self.jobs:
             name = job.dataset.name
             through, before = self._runs.reach(KIND, name, status), seen.get(name)
-            if through and (before is None or before.interval.end < through):
-                seen[name] = self._advance(job, version.name, before, through)
+            start = before.interval.end if before else BEFORE_ALL
+            if through and start < through:
+                hours = before.business_hours if before else ()
+                whole = Interval(BEFORE_ALL, through)
+                claim = Run(REBUILD, name, whole, hours, cause=version.name)
+                with self._claimed([claim]):
+                    seen[name] = self._advance(job, claim, [Interval(start, through)])
         return replace(version, seen=seen)
 
-    def _advance(self, job: BatchJob, name: str, before: Run | None, through: datetime) -> Run:
-        """Write to a version what follows from the events of one stream that it has not seen."""
-        start = before.interval.end if before else BEFORE_ALL
-        interval = Interval(start, through)
-        hours = touched_hours(job.bronze(through), interval)
-        run = Run(REBUILD, job.dataset.name, interval, hours, cause=name)
-        source = bronze_table(job.dataset)
-        self._runs.record(run, Status.STARTED, snapshots={source: job.landed_through(through)})
-        branches = {branch.table: branch for branch in self._branches(Version(name))}
-        try:
-            report = job.write(run, branches, later={}, unpublished=list)
-        except Exception as error:
-            self._runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}")
-            raise
-        whole = replace(
-            run,
-            interval=Interval(BEFORE_ALL, through),
-            business_hours=tuple(sorted({*hours, *(before.business_hours if before else ())})),
-        )
-        self._runs.record(
-            whole,
-            Status.BUILT,
-            snapshots={source: report.snapshot_id},
-            rows_written=sum(report.rows.values()),
-        )
-        _log.info("built", version=name, dataset=run.dataset, interval=str(interval), **report.rows)
-        return whole
+    def _advance(self, job: BatchJob, claim: Run, unseen: Sequence[Interval]) -> Run:
+        """Write to a version what follows from events of one stream that it has not seen.
 
-    def _branches(self, version: Version) -> list[Branch]:
-        return [Branch(table, version.name) for table in self.versions.tables]
+        Args:
+            job: That of the stream's dataset.
+            claim: What the version will have seen then, with the hours that it knows.
+            unseen: The times at which these events were ingested.
+
+        Returns:
+            The claim, with the hours of these events, too.
+        """
+        through, hours, rows = claim.interval.end, {*claim.business_hours}, 0
+        branches = {branch.table: branch for branch in self._branches(str(claim.cause))}
+        for interval in unseen:
+            touched = touched_hours(job.bronze(through), interval)
+            run = replace(claim, interval=interval, business_hours=touched)
+            # Hours are computed from all that the version will have seen, wherever the gap is.
+            report = job.write(
+                run, branches, later=dict.fromkeys(touched, through), unpublished=list
+            )
+            hours |= {*touched}
+            rows += sum(report.rows.values())
+        done = replace(claim, business_hours=tuple(sorted(hours)))
+        self._runs.record(done, Status.BUILT, rows_written=rows)
+        _log.info("built", version=claim.cause, dataset=claim.dataset, rows=rows)
+        return done
+
+    def _offsets(self, run: Run) -> Mapping[str, tuple[int, int]]:
+        return ingested_positions(self._job(run.dataset).bronze(run.interval.end), run.interval)
+
+    def _job(self, dataset: str) -> BatchJob:
+        return next(job for job in self.jobs if job.dataset.name == dataset)
+
+    def _branches(self, name: str) -> list[Branch]:
+        return [Branch(table, name) for table in self.versions.tables]
 
     def _heads(self) -> Mapping[str, int | None]:
         """Return, by table, the snapshot that it shows."""
@@ -256,3 +323,8 @@ class Rebuild:
     @property
     def _runs(self) -> RunLog:
         return RunLog(self._catalog)
+
+
+def _swap(build: Run) -> Run:
+    """Return the run by which what a build has made is published: one of batch."""
+    return Run(KIND, build.dataset, build.interval, build.business_hours, cause=build.cause)

@@ -14,7 +14,8 @@ from pyiceberg.table.refs import SnapshotRefType
 
 from batch.dataset import Dataset
 from batch.job import KIND
-from batch.runs import Recorded, Run, RunLog, Status
+from batch.runs import Run, RunLog, Status, gaps
+from lakehouse.intervals import Interval
 
 REBUILD = "rebuild"
 
@@ -52,43 +53,62 @@ class Versions:
     @property
     def current(self) -> str:
         """The name of the version that the tables show."""
-        swaps = self._newest(KIND, Status.PUBLISHED)
-        return max((run.cause or "" for run in swaps), key=self._number, default=self._name(1))
+        swaps = [run.cause or "" for run in self._runs(KIND, Status.PUBLISHED)]
+        return max(swaps, key=_number, default=self._name(1))
 
     @property
     def next(self) -> str:
         """A name that no version has had."""
-        builds = [run.cause or "" for run in self._newest(REBUILD, *Status)]
-        return self._name(max([1, *map(self._number, builds)]) + 1)
+        builds = [run.cause or "" for run in self._runs(REBUILD, *Status)]
+        return self._name(max([1, *map(_number, builds)]) + 1)
+
+    def building(self) -> list[Run]:
+        """Return the runs of builds that have neither ended nor failed."""
+        return self._runs(REBUILD, Status.STARTED)
+
+    def swapping(self) -> dict[str, Run]:
+        """Return by dataset the runs of a swap that has begun and not ended."""
+        return {run.dataset: run for run in self._runs(KIND, Status.STARTED)}
 
     def built(self) -> Version | None:
-        """Return the version that was built to its end and not swapped yet."""
-        names = sorted(self._refs(SnapshotRefType.BRANCH), key=self._number)
-        return self._seen(names[-1], REBUILD, Status.BUILT) if names else None
-
-    def kept(self) -> Version | None:
-        """Return the version that the present one has replaced, if it is still there."""
-        names = sorted(self._refs(SnapshotRefType.TAG), key=self._number)
+        """Return the newest version that was built to its end and is not dropped."""
+        built = self._runs(REBUILD, Status.BUILT)
+        branches = self._refs(SnapshotRefType.BRANCH)
+        names = {run.cause for run in built if run.cause in branches}
         if not names:
             return None
-        # It was as far as its successor when that took its place.
-        successor = self._seen(self.current, KIND, Status.PUBLISHED)
-        return Version(names[-1], successor.seen) if successor else None
+        name = max(map(str, names), key=_number)
+        return Version(name, {run.dataset: run for run in built if run.cause == name})
+
+    @property
+    def kept(self) -> str | None:
+        """The name of the version that the present one has replaced, if it is still there."""
+        return max(self._refs(SnapshotRefType.TAG), key=_number, default=None)
+
+    def unseen(self, dataset: str, swap: Run) -> list[Interval]:
+        """Return what the version that a swap has replaced had not seen by then, in order.
+
+        What batch published while the swap was at work counts as unseen, whether it was or not.
+        """
+        before = [
+            one.run.interval
+            for one in RunLog(self.catalog).newest(KIND, dataset)
+            if one.status == Status.PUBLISHED and one.recorded_at < swap.started_at
+        ]
+        return gaps(swap.interval, before)
+
+    def swap_to(self, name: str) -> dict[str, Run]:
+        """Return by dataset the runs by which a version has become the present one."""
+        return {run.dataset: run for run in self._runs(KIND, Status.PUBLISHED) if run.cause == name}
 
     def names(self) -> list[str]:
         """Return the names of all branches and tags that versions have."""
         return sorted(self._refs(SnapshotRefType.BRANCH) | self._refs(SnapshotRefType.TAG))
 
-    def _seen(self, name: str, kind: str, status: Status) -> Version | None:
-        seen = {run.dataset: run for run in self._newest(kind, status) if run.cause == name}
-        return Version(name, seen) if seen else None
-
-    def _newest(self, kind: str, *statuses: Status) -> list[Run]:
+    def _runs(self, kind: str, *statuses: Status) -> list[Run]:
         """Return the runs that have to do with versions and are at some statuses, oldest first."""
         log = RunLog(self.catalog)
-        found: list[Recorded] = [
-            one for dataset in self.datasets for one in log.newest(kind, dataset.name)
-        ]
+        found = [one for dataset in self.datasets for one in log.newest(kind, dataset.name)]
         runs = [one.run for one in found if one.status in statuses]
         mine = [run for run in runs if re.fullmatch(self._pattern, run.cause or "")]
         return sorted(mine, key=lambda run: run.started_at)
@@ -108,6 +128,6 @@ class Versions:
     def _name(self, number: int) -> str:
         return f"{self.group}_v{number}"
 
-    @staticmethod
-    def _number(name: str) -> int:
-        return int(name.rpartition("_v")[2])
+
+def _number(name: str) -> int:
+    return int(name.rpartition("_v")[2])

@@ -9,10 +9,11 @@ from pyspark.sql import SparkSession
 from small_lake import EPOCH, TICK, SmallLake, trade
 
 from batch.datasets import chosen, sharing
-from batch.job import BatchJob, NotLandedError
+from batch.job import BatchJob
 from batch.publication import Branch, PublishConflictError
-from batch.rebuild.job import NoVersionError, Rebuild
+from batch.rebuild.job import NoVersionError, Rebuild, UnfinishedError
 from batch.rebuild.versions import Version
+from batch.runs import Run
 from demo.oracle import compare, naive_bars
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
@@ -170,6 +171,83 @@ def test_a_version_does_not_replace_what_it_has_not_seen(
     assert rows.num_rows == 1
 
 
+def test_the_catalog_refuses_a_swap_that_was_overtaken(
+    lake: SmallLake, landed: list[Interval], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuild(lake).build()
+    head = lake.catalog.load_table("silver.trades").metadata.current_snapshot_id
+    commit = type(lake.catalog).commit_table
+
+    def overtaken(catalog: object, *given: object, **named: object) -> object:
+        monkeypatch.undo()
+        lake.spark.sql("UPDATE lake.silver.trades SET price = price + 1 WHERE trade_id = 2")
+        return commit(catalog, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(lake.catalog), "commit_table", overtaken)
+    with pytest.raises(PublishConflictError, match="catch up"):
+        Branch("silver.trades", "trades_v2").replace_main(
+            lake.catalog, expected=head, keep_as="trades_v1"
+        )
+    assert "trades_v1" not in lake.catalog.load_table("silver.trades").refs()
+
+
+def test_a_swap_that_was_interrupted_is_finished(lake: SmallLake, landed: list[Interval]) -> None:
+    class PulledError(Exception):
+        """Somebody has pulled the plug."""
+
+    class Interrupted(Rebuild):
+        def _drop_all_but(self, keep: str | None) -> list[str]:
+            raise PulledError
+
+    one = rebuild(lake)
+    one.build()
+    for name in TABLES[:1]:  # killed between two tables
+        head = lake.catalog.load_table(name).metadata.current_snapshot_id
+        Branch(name, "trades_v2").replace_main(lake.catalog, expected=head, keep_as="trades_v1")
+    with pytest.raises(PulledError):  # and before the old version's leftovers were dropped
+        Interrupted(one.jobs).swap()
+    assert rebuild(lake).swap().name == "trades_v2"
+    for table in map(lake.catalog.load_table, TABLES):
+        assert {name for name in table.refs() if name.startswith("trades")} == {"trades_v1"}
+    assert_exact(lake)
+
+
+def test_a_build_that_was_interrupted_is_given_up_in_words(
+    lake: SmallLake, landed: list[Interval]
+) -> None:
+    class PulledError(BaseException):
+        """Somebody has pulled the plug; no process can handle that."""
+
+    class Interrupted(Rebuild):
+        def _advance(self, *given: object, **named: object) -> Run:
+            raise PulledError
+
+    with pytest.raises(PulledError):
+        rebuild(lake, Interrupted).build()
+    with pytest.raises(UnfinishedError, match="lakehouse rebuild drop"):
+        rebuild(lake).build()
+    assert rebuild(lake).drop() == ["trades_v2"]
+    assert rebuild(lake).build().name == "trades_v3"
+
+
+def test_a_version_put_back_has_what_batch_had_left_out(lake: SmallLake) -> None:
+    lake.produce(trade(1))
+    first = lake.land()
+    lake.produce(trade(2))
+    lake.land()  # nobody runs batch over it
+    lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
+    third = lake.land()
+    lake.batch(first)
+    lake.batch(third)
+    one = rebuild(lake)
+    one.build()
+    one.swap()
+    # The run log says by now that all of it is published: the old version must not lack it.
+    one.roll_back()
+    assert_exact(lake)
+    assert {bar["status"] for bar in bars(lake)} == {"RECONCILED"}
+
+
 def test_an_older_interval_run_after_a_swap_takes_nothing_back(lake: SmallLake) -> None:
     lake.produce(trade(1))
     first = lake.land()
@@ -201,7 +279,7 @@ def test_a_version_that_nobody_wants_is_dropped(lake: SmallLake) -> None:
 
 
 def test_nothing_published_is_nothing_to_build(lake: SmallLake) -> None:
-    with pytest.raises(NotLandedError, match="batch has published nothing of trades"):
+    with pytest.raises(NoVersionError, match="batch has published nothing of trades"):
         rebuild(lake).build()
     assert set(lake.catalog.load_table("silver.trades").refs()) <= {"main"}
 
