@@ -14,6 +14,7 @@ from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
 from schemas import contract
+from schemas.contract import TableContract
 
 
 def write_hours(
@@ -100,7 +101,7 @@ def write_keyed(
         changed.createOrReplaceTempView("changed_rows")
         work.spark.sql(
             f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
-            " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+            f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
         )
     written = branch.read(work.spark).where(where)
     audit(
@@ -155,12 +156,23 @@ def replace_parts(
         work.spark.sql(
             f"MERGE INTO {branch.target} AS target USING changes AS source ON {match}"
             " WHEN MATCHED AND source.gone THEN DELETE"
-            " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+            f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
         )
     key = [*map(F.col, table.key)]
     audit(present(), table, key=key, rows=rows.count(), totals=totals)
     work.inspect(branch.table, present())
     return count
+
+
+def _update(table: TableContract) -> str:
+    """Return a merge's update, by name: a table may have columns that are younger than this run."""
+    return f"UPDATE SET {', '.join(f'{name} = source.{name}' for name in table.column_names)}"
+
+
+def _insert(table: TableContract) -> str:
+    """Return a merge's insert, likewise."""
+    values = ", ".join(f"source.{name}" for name in table.column_names)
+    return f"INSERT ({', '.join(table.column_names)}) VALUES ({values})"
 
 
 def write_dead_letters(
