@@ -43,6 +43,20 @@ def landed(lake: SmallLake) -> list[Interval]:
     return landed
 
 
+@pytest.fixture
+def before_a_gap(lake: SmallLake) -> Interval:
+    """The first of three landed intervals; batch has published it and the third."""
+    lake.produce(trade(1))
+    first = lake.land()
+    lake.produce(trade(2))
+    lake.land()
+    lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
+    third = lake.land()
+    lake.batch(first)
+    lake.batch(third)
+    return first
+
+
 def rebuild(lake: SmallLake, kind: type[Rebuild] = Rebuild) -> Rebuild:
     return kind([BatchJob(lake.spark, lake.catalog, lake.settings, lake.dataset)])
 
@@ -230,15 +244,8 @@ def test_a_build_that_was_interrupted_is_given_up_in_words(
     assert rebuild(lake).build().name == "trades_v3"
 
 
+@pytest.mark.usefixtures("before_a_gap")
 def test_a_version_put_back_has_what_batch_had_left_out(lake: SmallLake) -> None:
-    lake.produce(trade(1))
-    first = lake.land()
-    lake.produce(trade(2))
-    lake.land()  # nobody runs batch over it
-    lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
-    third = lake.land()
-    lake.batch(first)
-    lake.batch(third)
     one = rebuild(lake)
     one.build()
     one.swap()
@@ -248,21 +255,15 @@ def test_a_version_put_back_has_what_batch_had_left_out(lake: SmallLake) -> None
     assert {bar["status"] for bar in bars(lake)} == {"RECONCILED"}
 
 
-def test_an_older_interval_run_after_a_swap_takes_nothing_back(lake: SmallLake) -> None:
-    lake.produce(trade(1))
-    first = lake.land()
-    lake.produce(trade(2))
-    lake.land()  # nobody runs batch over it
-    lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
-    third = lake.land()
-    lake.batch(first)
-    lake.batch(third)
+def test_an_older_interval_run_after_a_swap_takes_nothing_back(
+    lake: SmallLake, before_a_gap: Interval
+) -> None:
     one = rebuild(lake)
     _, found = one.compare(one.build())
     assert not found[0].equal, "the new version has seen what batch has left out"
     one.swap()
     assert_exact(lake)
-    lake.batch(first)
+    lake.batch(before_a_gap)
     assert_exact(lake)
 
 
