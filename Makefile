@@ -48,7 +48,7 @@ test: setup ## Run the tests, with real Kafka, Spark and Iceberg
 test-stack: setup-stack $(COMPOSE) ## Run the tests that need the real stack, on its native servers
 	@$(BIN)/pytest -m stack
 
-unit: setup ## Run the tests that need no service (under a minute)
+unit: setup ## Run the tests that need no service (four minutes on two cores)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit
 
 lint: $(ENVIRONMENT) ## Check style, types, the imports between rooms, and changes of schemas
@@ -69,6 +69,7 @@ dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
 	@$(BIN)/python -m infra.grafana.build
 
 compose-check: $(ENVIRONMENT) ## Bring the stack up in containers, run the loop on it, take it down
+	@docker compose version >/dev/null 2>&1 || $(MAKE) $(COMPOSE)
 	@$(BIN)/python -m infra.compose.check $(COMPOSE_CHECK)
 
 lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes

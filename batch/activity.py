@@ -22,7 +22,7 @@ ACTIVITY = "gold.customer_activity_daily"
 def write_activity(
     work: Work, *, fills: DataFrame, customers: DataFrame, of: DataFrame
 ) -> Mapping[str, int]:
-    """Tell anew what some customers did, by what they were when they did it.
+    """Tell anew what some customers did, by what they were then; nothing of retired months.
 
     Args:
         work: The run.
@@ -38,6 +38,8 @@ def write_activity(
     """
     chosen = F.broadcast(of)
     theirs = fills.where(counts(F.col("state"))).join(chosen, "customer_id", "left_semi")
+    if (since := work.retired.get(ACTIVITY)) is not None:  # whole months: no day is cut in two
+        theirs = theirs.where(F.col("event_time") >= F.lit(since))
     totals: dict[str, Any] = (
         theirs.agg(
             F.count("*").alias("fill_count"),

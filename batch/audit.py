@@ -1,8 +1,8 @@
 """The audit before a publication: what must be true of a result for anyone to see it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -22,52 +22,56 @@ class AuditError(LakehouseError):
         self.findings = tuple(findings)
 
 
-def audit(
-    result: DataFrame,
-    contract: TableContract,
-    *,
-    key: Sequence[Column],
-    rows: int,
-    totals: Mapping[str, Decimal | int | None] = MappingProxyType({}),
-) -> None:
-    """Check the row count, that keys are unique, that nothing required is null, and the totals.
+@dataclass(frozen=True)
+class Audit:
+    """What must be true of a result, beside the rules of its contract: all of it is there.
 
-    Args:
-        result: What was written, read back.
+    Attributes:
         contract: The table's contract.
-        key: What identifies a row.
         rows: How many rows the computation had.
         totals: What columns must add up to; None is nothing to add up.
-
-    Raises:
-        AuditError: Something does not hold.
     """
-    required = [column.name for column in contract.columns if column.required]
-    found = (
-        result.agg(
+
+    contract: TableContract
+    rows: int
+    totals: Mapping[str, Decimal | int | None] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> list[Column]:
+        """What is to be asked of the rows that were written, read back: named aggregates."""
+        return [
             F.count("*").alias("rows"),
-            F.count_distinct(F.xxhash64(*key)).alias("keys"),
-            *(F.count_if(F.col(name).isNull()).alias(f"null {name}") for name in required),
-            *(F.sum(name).alias(f"total {name}") for name in totals),
-        )
-        .collect()[0]
-        .asDict()
-    )
-    findings = [
-        f"{found[f'null {name}']} rows have no {name}" for name in required if found[f"null {name}"]
-    ]
-    findings += [
-        f"{name} adds up to {found[f'total {name}'] or 0}, in its source to {total or 0}"
-        for name, total in totals.items()
-        if (found[f"total {name}"] or 0) != (total or 0)
-    ]
-    if found["rows"] != rows:
-        findings.append(f"{rows} rows were computed, {found['rows']} were written")
-    if found["keys"] != found["rows"]:
-        repeated = found["rows"] - found["keys"]
-        findings.append(f"{repeated} rows repeat the key ({', '.join(contract.key)})")
-    if findings:
-        raise AuditError(contract.name, findings)
+            *(F.count_if(F.col(name).isNull()).alias(f"null {name}") for name in self._required),
+            *(F.sum(name).alias(f"total {name}") for name in self.totals),
+        ]
+
+    def judge(self, found: Mapping[str, Any]) -> None:
+        """Check the row count, that nothing required is null, and the totals.
+
+        Args:
+            found: The answers to what is asked, by name.
+
+        Raises:
+            AuditError: Something does not hold.
+        """
+        findings = [
+            f"{found[f'null {name}']} rows have no {name}"
+            for name in self._required
+            if found[f"null {name}"]
+        ]
+        findings += [
+            f"{name} adds up to {found[f'total {name}'] or 0}, in its source to {total or 0}"
+            for name, total in self.totals.items()
+            if (found[f"total {name}"] or 0) != (total or 0)
+        ]
+        if found["rows"] != self.rows:
+            findings.append(f"{self.rows} rows were computed, {found['rows']} were written")
+        if findings:
+            raise AuditError(self.contract.name, findings)
+
+    @property
+    def _required(self) -> list[str]:
+        return [column.name for column in self.contract.columns if column.required]
 
 
 def totals_of_trades(trades: DataFrame, carried: Mapping[str, str]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def batch(
                         "business_hours": [hour.isoformat() for hour in report.business_hours],
                         "bronze_snapshot_id": report.snapshot_id,
                         "rows": dict(report.rows),
+                        "conflicts": report.conflicts,
                     }
                     for report in reports
                 }

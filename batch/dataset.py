@@ -8,6 +8,7 @@ from typing import Protocol
 from pyspark.sql import DataFrame, SparkSession
 
 import schemas
+from batch.audit import Audit
 from batch.inputs import ingested_in
 from batch.pairs import Pair
 from batch.publication import Branch
@@ -31,8 +32,10 @@ class Work:
             dataset that is not made by the hour must leave none of them out.
         branches: By table, where to write.
         judge: Decodes and validates bronze rows.
-        inspect: Is given a table and what was written of it; asks the contract's rules, and keeps
-            what they find.
+        inspect: Is given what was written of a table and what must be true of it; audits it, asks
+            the contract's rules, and keeps what they find.
+        retired: By table, the time before which its rows were retired, if any were: nothing of
+            that time is written any more, or made of what is left of it.
     """
 
     spark: SparkSession
@@ -43,7 +46,8 @@ class Work:
     unpublished: Callable[[], Sequence[Interval]]
     branches: Mapping[str, Branch]
     judge: Callable[[DataFrame], DataFrame]
-    inspect: Callable[[str, DataFrame], None]
+    inspect: Callable[[DataFrame, Audit], None]
+    retired: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def bronze(self) -> DataFrame:
@@ -54,6 +58,10 @@ class Work:
         """Read a table as the run has made it; one that it does not write, as it is published."""
         branch = self.branches.get(table)
         return branch.read(self.spark) if branch else self.spark.table(f"{CATALOG_NAME}.{table}")
+
+    def keeps(self, table: str, time: datetime) -> bool:
+        """Tell whether a table's rows of a time, and of all time after it, were never retired."""
+        return table not in self.retired or self.retired[table] <= time
 
     @property
     def interval_events(self) -> DataFrame:

@@ -1,7 +1,7 @@
 """The batch run: one interval of ingestion time, from bronze to silver to gold."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -9,10 +9,12 @@ import structlog
 from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
+from batch.audit import Audit, AuditError
 from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_in, ingested_positions, landed, touched_hours
-from batch.publication import Branch, PublishConflictError, branches
+from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
+from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
 from lakehouse.audit_trail import append_rows
@@ -45,6 +47,7 @@ class Report:
     Attributes:
         rows: By table, how many rows were new or different.
         refused: How many events of the interval were refused.
+        conflicts: How often another run published first, so that this one began again.
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class Report:
     snapshot_id: int
     rows: Mapping[str, int] = field(default_factory=dict)
     refused: int = 0
+    conflicts: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class BatchJob:
 
         Raises:
             NotLandedError: The lander has not passed the interval's end.
-            batch.audit.AuditError: The result is not sound; nothing was published.
-            batch.quality.QualityError: It breaks a rule; nothing was published.
+            AuditError: The result is not sound; nothing but the refused events was published.
+            QualityError: It breaks a rule; likewise.
         """
         snapshot_id = self.landed_through(interval.end)
         hours = touched_hours(self.bronze(interval.end), interval)
@@ -87,15 +91,19 @@ class BatchJob:
         runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
         runs.record(run, Status.STARTED, snapshots={self._source: snapshot_id})
+        conflicts = Conflicts()
 
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
         def attempt() -> Report:
-            return self._publish(run, runs)
+            with conflicts.counted():
+                return self._publish(run, runs)
 
         try:
-            report = attempt()
+            report = replace(attempt(), conflicts=conflicts.count)
         except Exception as error:
             runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
+            if isinstance(error, AuditError | QualityError):
+                self.write_refused(interval)  # they are, whatever becomes of the others
             raise
         runs.record(
             run,
@@ -103,6 +111,7 @@ class BatchJob:
             snapshots={self._source: report.snapshot_id},
             offsets=ingested_positions(self.bronze(interval.end), interval),
             rows_written=sum(report.rows.values()),
+            detail=conflicts.detail,
         )
         _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
         return report
@@ -165,7 +174,9 @@ class BatchJob:
             unpublished=unpublished,
             branches=made,
             judge=self._judge,
-            inspect=partial(inspect, self.spark, self.catalog, run),
+            inspect=partial(inspect, self.catalog, run),
+            # Read after the branches were made: of rows that a branch lacks, it finds the mark.
+            retired=marks(self.catalog, made),
         )
         written = self.dataset.write(work) if hours else Written()
         return Report(
@@ -214,15 +225,17 @@ class BatchJob:
         )
 
 
-def inspect(spark: SparkSession, catalog: Catalog, run: Run, table: str, rows: DataFrame) -> None:
-    """Ask the contract's rules of what a run has written; keep what they find.
+def inspect(catalog: Catalog, run: Run, rows: DataFrame, audit: Audit) -> None:
+    """Audit what a run has written, and ask the contract's rules of it; keep what they find.
 
     Raises:
+        AuditError: It is not sound.
         QualityError: A rule forbids to publish it.
     """
-    findings = check(spark, table, rows, run.interval)
+    findings, answers = check(audit.contract, rows, run.interval, beside=audit.asked)
     if findings:
         found = [finding.row(run.run_id, run.interval) for finding in findings]
         append_rows(catalog, QUALITY_CHECKS, found)
+    audit.judge(answers)
     if any(finding.forbids for finding in findings):
         raise QualityError(findings)

@@ -1,6 +1,7 @@
 """Tables of both layers, and what makes their rows the same."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -40,6 +41,14 @@ class Pair:
         """Return what identifies a row, by name."""
         columns = {name: F.col(name) for name in self.key}
         return columns | ({"minute": minute_of(F.col(self.time))} if self.windowed else {})
+
+    def is_kept(self, since: datetime | None) -> Column:
+        """Tell whether a row is of the time that the batch table has not retired.
+
+        Args:
+            since: The time before which it has; None if it has retired nothing.
+        """
+        return F.lit(True) if since is None else F.col(self.time) >= F.lit(since)
 
     def rows_like(self, rows: DataFrame) -> Column:
         """Return a condition that holds for every row with a key of some rows; prunes files."""

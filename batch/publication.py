@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from py4j.protocol import Py4JJavaError
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.quality import QualityError
@@ -19,6 +20,27 @@ QUARANTINE = "quarantine_"
 
 class PublishConflictError(LakehouseError):
     """Another writer published to the table while this run was at work; run it again."""
+
+
+@dataclass
+class Conflicts:
+    """How often a run lost to another publication, and began again."""
+
+    count: int = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the conflict that an attempt ends with, if it does, and raise it."""
+        try:
+            yield
+        except PublishConflictError:
+            self.count += 1
+            raise
+
+    @property
+    def detail(self) -> str | None:
+        """What the run log says about them; None without any."""
+        return f"publication conflicts: {self.count}" if self.count else None
 
 
 @dataclass(frozen=True)
@@ -68,8 +90,9 @@ class Branch:
                 f"CALL {CATALOG_NAME}.system.fast_forward("
                 f"table => '{CATALOG_NAME}.{self.table}', branch => 'main', to => '{self.name}')"
             ).collect()
-        except Py4JJavaError as error:
-            if "ancestor" not in str(error.java_exception):
+        # PySpark wraps those Java exceptions that it knows, and hands others over as they are.
+        except (Py4JJavaError, PySparkException) as error:
+            if "is not an ancestor of" not in str(error):
                 raise
             raise PublishConflictError(
                 f"{self.table} was published to by another run meanwhile: run the interval again"

@@ -1,16 +1,18 @@
 """The contract's rules on quality, asked of what a run has written before it is published."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import structlog
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
-from schemas import contract
+from schemas.contract import TableContract
 from schemas.quality import QualityRule, Severity
 
 QUALITY_CHECKS = "ops.quality_checks"
@@ -75,30 +77,35 @@ class Finding:
         }
 
 
-def check(spark: SparkSession, table: str, rows: DataFrame, interval: Interval) -> list[Finding]:
+def check(
+    table: TableContract, rows: DataFrame, interval: Interval, *, beside: Sequence[Column] = ()
+) -> tuple[list[Finding], Mapping[str, Any]]:
     """Ask the rules of a table's contract of some rows.
 
     Args:
-        spark: The session.
-        table: The table that the rows are for.
+        table: The contract of the table that the rows are for.
         rows: What a run has written of it.
         interval: The run's interval.
+        beside: Named aggregates of the rows, asked in the same look at them.
+
+    Returns:
+        What the rules found, and the answers to what was asked beside, by name.
     """
-    rules = contract(table).quality
-    if not rules:
-        return []
-    relation = f"checked_{table.replace('.', '_')}"
+    relation = f"checked_{table.name.replace('.', '_')}"
     rows.createOrReplaceTempView(relation)
     start, end = interval.start.isoformat(), interval.end.isoformat()
-    # One job for all of them.
-    asked = ", ".join(f"({rule.sql(relation, start, end)})" for rule in rules)
-    numbers = spark.sql(f"SELECT {asked}").collect()[0]
-    spark.catalog.dropTempView(relation)
-    findings = [
-        Finding(table, rule, None if number is None else Decimal(str(number)).quantize(PLACES))
-        for rule, number in zip(rules, numbers, strict=True)
+    # One job for all of them, and one look at the rows for all that are aggregates of them.
+    asked = [
+        F.expr(rule.expression(relation, start, end)).alias(rule.name) for rule in table.quality
     ]
+    answers = rows.agg(*asked, *beside).collect()[0].asDict()
+    rows.sparkSession.catalog.dropTempView(relation)
+    findings = [Finding(table.name, rule, _number(answers[rule.name])) for rule in table.quality]
     for one in findings:
         if not one.holds:
-            _log.warning("rule broken", table=table, rule=one.rule.name, found=str(one.found))
-    return findings
+            _log.warning("rule broken", table=one.table, rule=one.rule.name, found=str(one.found))
+    return findings, answers
+
+
+def _number(answer: object) -> Decimal | None:
+    return None if answer is None else Decimal(str(answer)).quantize(PLACES)

@@ -2,6 +2,10 @@
 
 A reconciliation prunes what an *earlier* one had found covered, never what has just been published:
 a reader that pinned the batch table before the publication must still find the speed row.
+
+Of time that the batch table has retired it will cover nothing any more. Such rows are not compared,
+and are pruned at once: they do not move to batch, they go, as batch's own have gone. A reader that
+pinned the batch table before that finds what batch had of them.
 """
 
 import json
@@ -18,6 +22,7 @@ from batch.conflicts import CommitConflictError, conflicts
 from batch.dataset import Dataset, bronze_table
 from batch.inputs import pinned
 from batch.pairs import Pair
+from batch.retirement import retired_before
 from batch.runs import Run, RunLog
 from lakehouse.audit_trail import append_rows
 from lakehouse.catalog import CATALOG_NAME
@@ -96,13 +101,15 @@ class Reconciliation:
     def _reconcile(self, pair: Pair, covered: Mapping[int, int]) -> Record:
         # Rows move from speed to batch: whoever reads both reads speed first.
         speed_snapshot, speed = self._pinned(pair.speed)
-        speed = newest_versions(speed, list(pair.key_columns().values()))
         batch_snapshot, batch = self._pinned(pair.batch)
-        meant = pair.rows_like(speed)
+        # Read after: where a snapshot lacks retired rows, the mark is there.
+        kept = pair.is_kept(retired_before(self.catalog.load_table(pair.batch)))
+        speed = newest_versions(speed.where(kept), list(pair.key_columns().values()))
+        meant = kept & pair.rows_like(speed)
         comparison = compare(
             batch.where(meant), speed, key=pair.key_columns(), time=pair.time, covered=covered
         )
-        pruned = self._prune(pair, meant) if comparison.agrees else 0
+        pruned = self._prune(pair, meant=meant, kept=kept) if comparison.agrees else 0
         if comparison.agrees and batch_snapshot is not None:
             self.spark.sql(
                 f"ALTER TABLE {CATALOG_NAME}.{pair.batch} CREATE OR REPLACE TAG {TAG} "
@@ -118,23 +125,27 @@ class Reconciliation:
         rows = pinned(self.spark, loaded, snapshot.snapshot_id)
         return snapshot.snapshot_id, rows.select(*columns)
 
-    def _prune(self, pair: Pair, meant: Column) -> int:
-        """Delete the speed rows that the previous reconciliation's batch table had covered."""
+    def _prune(self, pair: Pair, *, meant: Column, kept: Column) -> int:
+        """Delete the speed rows that the previous reconciliation's batch table had covered.
+
+        And those of retired time.
+
+        Args:
+            pair: The tables.
+            meant: Rows that are like those that were compared.
+            kept: Rows of the time that the batch table has not retired.
+        """
         batch = self.catalog.load_table(pair.batch)
-        if TAG not in batch.refs():
-            return 0
-        key = pair.key_columns()
-        identity = [column.alias(name) for name, column in key.items()]
-        covered, held = (
-            rows.where(meant).select(*identity, "last_offset")
-            for rows in (
-                pinned(self.spark, batch, batch.refs()[TAG].snapshot_id),
-                self.spark.table(f"{CATALOG_NAME}.{pair.speed}"),
-            )
-        )
-        seen = covered.withColumnRenamed("last_offset", "seen_offset")
-        doomed = held.join(seen, [*key]).where("seen_offset >= last_offset").distinct()
-        doomed = doomed.localCheckpoint()
+        held = self.spark.table(f"{CATALOG_NAME}.{pair.speed}")
+        versions = [*(part.alias(name) for name, part in pair.key_columns().items()), "last_offset"]
+        doomed = held.where(~kept).select(*versions)
+        if TAG in batch.refs():
+            seen = pinned(self.spark, batch, batch.refs()[TAG].snapshot_id).where(meant)
+            seen = seen.select(*versions).withColumnRenamed("last_offset", "seen_offset")
+            covered = held.where(meant).select(*versions).join(seen, [*pair.key_columns()])
+            covered = covered.where("seen_offset >= last_offset").drop("seen_offset")
+            doomed = doomed.union(covered)
+        doomed = doomed.distinct().localCheckpoint()
         pruned: int = doomed.count()
         if pruned:
             self._delete_versions(pair, doomed)

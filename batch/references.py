@@ -7,7 +7,7 @@ one has published.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial, reduce
 from operator import or_
@@ -21,7 +21,7 @@ from batch.dataset import Dataset, Work
 from batch.datasets import chosen
 from batch.inputs import ingested_in, pinned
 from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
-from batch.publication import PublishConflictError, branches
+from batch.publication import Conflicts, PublishConflictError, branches
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_keyed
 from lakehouse.catalog import CATALOG_NAME
@@ -117,13 +117,15 @@ class ReferenceJob:
         if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
             return None
         runs.record(run, Status.STARTED, snapshots={self.reference.source: snapshot.snapshot_id})
+        conflicts = Conflicts()
 
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
         def attempt() -> Report:
-            return self._publish(run, runs, seen)
+            with conflicts.counted():
+                return self._publish(run, runs, seen)
 
         try:
-            report = attempt()
+            report = replace(attempt(), conflicts=conflicts.count)
         except Exception as error:
             runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
             raise
@@ -132,6 +134,7 @@ class ReferenceJob:
             Status.PUBLISHED,
             snapshots={self.reference.source: report.snapshot_id},
             rows_written=sum(report.rows.values()),
+            detail=conflicts.detail,
         )
         _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
         return report
@@ -155,7 +158,7 @@ class ReferenceJob:
                 unpublished=list,
                 branches={table: branch},
                 judge=lambda rows: rows,  # they were, by their contract, before they were loaded
-                inspect=partial(inspect, self.spark, self.catalog, run),
+                inspect=partial(inspect, self.catalog, run),
             )
             changed = write_keyed(
                 work,

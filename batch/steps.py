@@ -1,13 +1,13 @@
 """The steps of a batch run: each calls a transform, writes to a branch, audits what it wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from batch.audit import audit
+from batch.audit import Audit
 from batch.dataset import Work, Written
 from batch.inputs import ingested_in, rows_of_hours, within, within_sql
 from batch.publication import Branch
@@ -23,28 +23,31 @@ def write_hours(
     transform: Callable[[DataFrame], DataFrame],
     *,
     time: str,
-    key: Sequence[Column],
 ) -> Written:
-    """Recompute whole business hours of a table from all of their events.
+    """Recompute whole business hours of a table from all of their events, but no retired ones.
 
     Args:
         work: The run, with the hours that its events touch.
         branch: Where to write, in place of what is there of the hours.
         transform: From accepted events to the table's rows.
         time: The table's column that tells to which hour a row belongs.
-        key: What identifies a row.
 
     Raises:
         batch.audit.AuditError: What was written is not sound.
+        batch.quality.QualityError: It breaks a rule that forbids to publish it.
     """
     table = contract(branch.table)
+    as_of = {hour: end for hour, end in work.as_of.items() if work.keeps(branch.table, hour)}
+    if not as_of:
+        refused = work.interval_events.where(F.col("rejection").isNotNull()).count()
+        return Written({branch.table: 0}, refused)
     judged, computed = Observation(), Observation()
-    in_hours, in_interval = rows_of_hours(work.as_of), ingested_in(work.interval)
+    in_hours, in_interval = rows_of_hours(as_of), ingested_in(work.interval)
     events = work.judge(work.bronze.where(in_hours | in_interval))
     is_refused = F.col("rejection").isNotNull() & in_interval
     accepted = events.observe(judged, F.count_if(is_refused).alias("refused")).where(in_hours)
     rows = transform(accepted).select(*table.column_names)
-    hours = covering(work.as_of)
+    hours = covering(as_of)
     # Not by overwriting partitions: of a partitioning that the table once had, none would go.
     # Until the branch is published nobody sees the two steps.
     work.spark.sql(f"DELETE FROM {branch.target} WHERE {within_sql(time, hours)}")
@@ -61,9 +64,7 @@ def write_hours(
         .append()
     )
     count: int = computed.get["rows"]
-    written = branch.read(work.spark).where(within(time, hours))
-    audit(written, table, key=key, rows=count)
-    work.inspect(branch.table, written)
+    work.inspect(branch.read(work.spark).where(within(time, hours)), Audit(table, count))
     return Written({branch.table: count}, judged.get["refused"])
 
 
@@ -89,6 +90,7 @@ def write_keyed(
 
     Raises:
         batch.audit.AuditError: What was written is not sound.
+        batch.quality.QualityError: It breaks a rule that forbids to publish it.
     """
     table = contract(branch.table)
     # Materialised, so that what is merged does not depend on the table that it is merged into.
@@ -103,15 +105,7 @@ def write_keyed(
             f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
             f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
         )
-    written = branch.read(work.spark).where(where)
-    audit(
-        written,
-        table,
-        key=[*map(F.col, table.key)],
-        rows=rows.count(),
-        totals=totals,
-    )
-    work.inspect(branch.table, written)
+    work.inspect(branch.read(work.spark).where(where), Audit(table, rows.count(), totals))
     return count
 
 
@@ -137,6 +131,7 @@ def replace_parts(
 
     Raises:
         batch.audit.AuditError: What was written is not sound.
+        batch.quality.QualityError: It breaks a rule that forbids to publish it.
     """
     table = contract(branch.table)
     # Materialised, so that what is merged does not depend on the table that it is merged into.
@@ -158,9 +153,7 @@ def replace_parts(
             " WHEN MATCHED AND source.gone THEN DELETE"
             f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
         )
-    key = [*map(F.col, table.key)]
-    audit(present(), table, key=key, rows=rows.count(), totals=totals)
-    work.inspect(branch.table, present())
+    work.inspect(present(), Audit(table, rows.count(), totals))
     return count
 
 

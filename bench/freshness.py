@@ -16,7 +16,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -48,6 +49,10 @@ SAMPLE_EVERY = 10
 PAUSES = {"embedded": PAUSE_SECONDS, "stack": 2.0}
 CATCH_UP_SECONDS = 300.0
 LOOK_SECONDS = 0.5
+
+
+class NothingVisibleError(Exception):
+    """The view has shown none of the events that it was to be timed by."""
 
 
 def cpu_seconds(home: Path) -> dict[str, float]:
@@ -131,35 +136,43 @@ def until_seen(probe: FreshnessProbe, failure: ProbeFailure) -> float:
     return round(time.monotonic() - began, 1)
 
 
-def measure(options: argparse.Namespace) -> dict[str, object]:
-    """Run the platform on a home of its own under load and return what was seen."""
+@contextmanager
+def warm_home(options: argparse.Namespace) -> Iterator[tuple[BenchHome, float]]:
+    """Bring the platform up on a home of its own and keep it under load until it is warm.
+
+    Yields:
+        The home, and the seconds that its start took.
+    """
     began = time.monotonic()
     with running_home("freshness", "--profile", options.profile) as home:
         start_seconds = time.monotonic() - began
         if options.of == "positions":
             home.ask("replay", *map(str, sample_files()), "--json")
         load(home, options, options.warm_up, day=1)
-        visible = Timed(home.path, options.of)
-        client = client_settings(settings_of(home.path, "ingest"))
-        topic = FILLS_TOPIC if options.of == "positions" else TRADES_TOPIC
-        probe = FreshnessProbe(client, topic, visible, sample_every=SAMPLE_EVERY)
-        before, began = cpu_seconds(home.path), time.monotonic()
-        with probe, polling(probe, PAUSES[options.profile]) as failure:
-            load(home, options, options.seconds, day=2)
-            took = time.monotonic() - began
-            after = cpu_seconds(home.path)
-            caught_up = until_seen(probe, failure)
-            found, unseen = probe.freshness(), probe.unseen
-        memory = memory_bytes(home)
+        yield home, round(start_seconds, 1)
+
+
+def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, object]:
+    """Put a home under load and return what was seen.
+
+    Raises:
+        NothingVisibleError: None of the events became visible in time.
+    """
+    visible = Timed(home.path, options.of)
+    client = client_settings(settings_of(home.path, "ingest"))
+    topic = FILLS_TOPIC if options.of == "positions" else TRADES_TOPIC
+    probe = FreshnessProbe(client, topic, visible, sample_every=SAMPLE_EVERY)
+    before, began = cpu_seconds(home.path), time.monotonic()
+    with probe, polling(probe, PAUSES[options.profile]) as failure:
+        load(home, options, options.seconds, day=2)
+        took = time.monotonic() - began
+        after = cpu_seconds(home.path)
+        caught_up = until_seen(probe, failure)
+        found, unseen = probe.freshness(), probe.unseen
+    memory = memory_bytes(home)
     if found is None:
-        raise SystemExit("nothing became visible")
+        raise NothingVisibleError
     return {
-        "profile": options.profile,
-        "of": options.of,
-        "rate": options.rate,
-        **({"symbols": options.symbols} if options.of == "bars" else {}),
-        "start_seconds": round(start_seconds, 1),
-        "warm_up_seconds": options.warm_up,
         "events_measured": found.events,
         "events_unseen": unseen,
         "caught_up_seconds": caught_up,
@@ -186,7 +199,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     options.rate = options.rate or RATES[options.of]
-    figures = measure(options)
+    figures = {
+        "profile": options.profile,
+        "of": options.of,
+        "rate": options.rate,
+        **({"symbols": options.symbols} if options.of == "bars" else {}),
+        "warm_up_seconds": options.warm_up,
+    }
+    with warm_home(options) as (home, start_seconds):
+        figures |= {"start_seconds": start_seconds} | measure(home, options)
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))

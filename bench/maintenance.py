@@ -18,11 +18,13 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from _homes import BenchHome, running_home
 
 import schemas
 from batch.maintenance.job import Maintenance
+from batch.maintenance.report import Outcome
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from lakehouse.spark import spark_session
@@ -79,10 +81,16 @@ def drain(engine: SqlEngine, events: int) -> None:
 
 
 def keep_up(maintenance: Maintenance, engine: SqlEngine) -> dict[str, object]:
-    """Keep the streamed tables up, and return what that took and did."""
+    """Keep the streamed tables up, and return what that took and did.
+
+    Raises:
+        SystemExit: The upkeep of a table failed.
+    """
     before, began = view_seconds(engine), time.monotonic()
     reports = maintenance.run([schemas.contract(name) for name in TABLES])
     took = time.monotonic() - began
+    if failed := [one.table for one in reports if one.outcome is Outcome.FAILED]:
+        raise SystemExit(f"upkeep of {', '.join(failed)} failed")
     return {
         "seconds": round(took, 1),
         "view_seconds_before": before,
@@ -101,7 +109,7 @@ def keep_up(maintenance: Maintenance, engine: SqlEngine) -> dict[str, object]:
     }
 
 
-def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, object]:
+def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, Any]:
     """Keep up what streams into ``home``, twice, and return what was seen."""
     settings = Settings(home=home.path)
     spark = spark_session(settings, "maintain")
@@ -138,6 +146,8 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))
+    if not figures["under_load"]["load_was_on"]:
+        raise SystemExit("the load had ended before the upkeep that it was to be beside")
 
 
 if __name__ == "__main__":

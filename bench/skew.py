@@ -19,6 +19,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from _homes import BenchHome, running_home
 from pyiceberg.catalog import Catalog
@@ -140,7 +141,7 @@ def main() -> None:
     if options.layer:
         print(json.dumps({"seconds": work(options.layer, options.home)}))
         return
-    figures = {
+    figures: dict[str, Any] = {
         "symbols": options.symbols,
         "skew": options.skew,
         "target_ratio": TARGET_RATIO,
@@ -149,6 +150,9 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures))
+    ratios = [one["ratio"] for layer in SESSIONS for one in figures[layer]["rounds"]]
+    if max(ratios) > TARGET_RATIO:
+        raise SystemExit(f"skewed took {max(ratios)} times as long as even, aim {TARGET_RATIO}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ingestion.delivery import (
     MAX_MESSAGE_BYTES,
     METADATA_TIMEOUT_SECONDS,
     DeliveryError,
+    WithheldEventError,
     connected,
 )
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ClientSettings
@@ -131,12 +132,18 @@ class EventProducer:
     def send(self, event: Mapping[str, Any]) -> None:
         """Hand an event over; waits while the queue is full.
 
-        An event that is larger than the log takes becomes a dead letter.
+        An event that is larger than the log takes becomes a dead letter. So does one that must not
+        be written down; its dead letter says why, and is empty.
 
         Raises:
             DeliveryError: An earlier message failed, or the broker takes none for too long.
         """
-        self.send_encoded(self._key(event), self._encode(event))
+        try:
+            payload = self._encode(event)
+        except WithheldEventError as error:
+            self.refuse(b"", reason=error.reason, detail=str(error), source=error.source)
+            return
+        self.send_encoded(self._key(event), payload)
 
     def send_encoded(self, key: bytes, payload: bytes) -> None:
         """Hand over a message value as it is; for the rest, see ``send``."""

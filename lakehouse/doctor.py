@@ -15,6 +15,8 @@ from lakehouse.errors import LakehouseError
 from lakehouse.java import NEWEST_PROVEN, OLDEST, find_java
 from lakehouse.processes import Supervisor, port_is_free, remembered_ports
 from lakehouse.settings import Settings
+from lakehouse.stack import trino
+from lakehouse.stack.installation import PORTS, service_of
 
 GIB = 1 << 30
 # The environment, the jars, and a demo's lake with room to spare; with them the servers, and what
@@ -22,8 +24,6 @@ GIB = 1 << 30
 DISK_BYTES = {Profile.EMBEDDED: 3 * GIB, Profile.STACK: 6 * GIB}
 # Broker, lander and one Spark driver at the same time; with them all servers of the stack.
 MEMORY_BYTES = {Profile.EMBEDDED: 4 * GIB, Profile.STACK: 12 * GIB}
-# Trino's; Apicurio does with 21.
-STACK_JAVA = 24
 PYTHON = (3, 11)
 
 
@@ -59,7 +59,7 @@ def examine(
         lambda: _space(settings, profile),
         lambda: _memory(profile),
         lambda: _processes(settings),
-        lambda: _ports(settings),
+        lambda: _ports(settings, profile),
         lambda: _rooms(absent_rooms),
     ]
     return [finding for check in checks for finding in check()]
@@ -91,7 +91,7 @@ def _stack_java(profile: Profile) -> Iterator[Finding]:
     if profile != Profile.STACK:
         return
     try:
-        java = find_java(oldest=STACK_JAVA)
+        java = find_java(oldest=trino.JAVA)  # no other server needs a newer one
     except LakehouseError as error:
         yield Finding("java: trino", "failure", *_split(str(error)))
     else:
@@ -172,11 +172,12 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         yield Finding("processes", "ok", "no leftovers of dead ones")
 
 
-def _ports(settings: Settings) -> Iterator[Finding]:
+def _ports(settings: Settings, profile: Profile) -> Iterator[Finding]:
     supervisor = Supervisor(settings.home)
     alive = {record.name for record in supervisor.records() if record.alive}
-    for name, port in remembered_ports(settings.home).items():
-        if name.split("-")[0] in alive or port_is_free(port):
+    preferred = PORTS if profile == Profile.STACK else {}
+    for name, port in (preferred | remembered_ports(settings.home)).items():
+        if service_of(name) in alive or port_is_free(port):
             yield Finding(f"port: {name}", "ok", str(port))
         else:
             advice = "nothing to do: the next start picks another"

@@ -17,8 +17,9 @@ from lakehouse.settings import NotRunningError, Settings
 
 # Our own verbs that run until they are stopped.
 LAYERS = ("land", "speed")
-# A Spark driver takes ten seconds to its first micro-batch on an idle laptop.
-LAYER_DEADLINE_SECONDS = 120.0
+# A Spark driver takes ten seconds to its first micro-batch on an idle laptop; with the rest of the
+# stack starting beside it from a cold disk, or with much to catch up with, it takes minutes.
+LAYER_DEADLINE_SECONDS = 300.0
 # Longer than any sane pause between two commits or micro-batches.
 STALLED_SECONDS = 60.0
 

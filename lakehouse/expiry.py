@@ -13,6 +13,7 @@ import structlog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 from sqlalchemy.exc import SQLAlchemyError
 
 from lakehouse.progress import expirable_snapshots
@@ -46,13 +47,24 @@ def expire(table: Table, *, now: datetime, carries_progress: bool = True) -> int
         return 0
     try:
         garbage = _unreachable_files(table, doomed)
-        table.maintenance.expire_snapshots().by_ids(list(doomed)).commit()
+        _remove(table, doomed)
         for path in garbage:
             table.io.delete(path)
     except (CommitFailedException, SQLAlchemyError, OSError, ValueError) as error:
         log.warning("expiry put off", table=".".join(table.name()), error=repr(error))
         return 0
     return len(doomed)
+
+
+def _remove(table: Table, doomed: set[int]) -> None:
+    """Take snapshots out of a table's metadata.
+
+    PyIceberg's own expiry copies the whole metadata twice for each snapshot that it is told: a
+    third of a lander's time.
+    """
+    same_table = AssertTableUUID(uuid=table.metadata.table_uuid)
+    removal = RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(doomed)})
+    table.catalog.commit_table(table, (same_table,), (removal,))
 
 
 def _unreachable_files(table: Table, doomed: set[int]) -> list[str]:

@@ -9,7 +9,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortField, SortOrder
-from pyiceberg.transforms import IdentityTransform, Transform
+from pyiceberg.transforms import IdentityTransform, TimeTransform, Transform
 from pyiceberg.types import IcebergType, NestedField
 
 from lakehouse.errors import LakehouseError
@@ -74,6 +74,11 @@ class Partitioning:
         if isinstance(self.transform, IdentityTransform):
             return self.column
         return f"{self.column}_{str(self.transform).partition('[')[0]}"
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether rows of one partition are of one hour, day, month or year."""
+        return isinstance(self.transform, TimeTransform)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,8 @@ class TableContract:
         name: Namespace and table, such as ``silver.trades``.
         key: Columns that identify a row; in a speed twin, a row's versions share it.
         key_is_nullable: Some key columns may be null, so Iceberg cannot hold them as identifier.
-        retention_days: Days that rows are kept; None for a speed twin, which is pruned instead.
+        retention_days: Days that rows are kept; None when no age ends them, as of a speed twin,
+            which is pruned instead. Where it is stated, the table is partitioned by time.
         freshness_seconds: Target age of the newest data that a reader finds.
         speed_twin: The table of the speed layer with the same columns, if there is one.
         quality: What must be true of rows before they are published.

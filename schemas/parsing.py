@@ -29,7 +29,7 @@ from schemas.dropped_files import (
 )
 from schemas.log_topics import log_topic
 from schemas.quality import QualityRule, QualityRuleError, quality_rules
-from schemas.service_levels import freshness_seconds, retention_days
+from schemas.service_levels import KEPT, freshness_seconds, retention_days
 from schemas.types import parse_transform, parse_type
 from schemas.write_profiles import PROFILES, SPEED_TWIN_PROPERTIES
 
@@ -115,6 +115,12 @@ class _Document:
             files=self._dataset(),
             dropped=dropped,
         )
+        if table.retention_days is not None and not any(p.is_by_time for p in table.partitioning):
+            raise self._error(
+                f"slaProperties.retention({self._name}).value",
+                "rows go by whole partitions of time, and the table has none: partition it by the "
+                f"hour, day, month or year, or state that its rows are {KEPT!r}, and why",
+            )
         for column in columns:
             if column.carried and (problem := not_carriable(self._name, column)):
                 raise self._error(f"{self._name}.{column.name}.carried", problem)

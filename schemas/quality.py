@@ -5,6 +5,7 @@ number, and what that number must be. In the query ``${object}`` stands for the 
 checked, ``${start}`` and ``${end}`` for the run's interval.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,6 +13,12 @@ from enum import StrEnum
 from string import Template
 
 from open_data_contract_standard.model import DataQuality
+
+# Queries that ask one aggregate of the rows that are checked, and of nothing else.
+_AGGREGATE = re.compile(r"SELECT (?P<asked>.+?) FROM \$\{object\}(?: WHERE (?P<where>.+))?", re.S)
+# What makes a query more than that. A distinct count beside others makes Spark keep a state of all
+# of them for each value.
+_MORE = re.compile(r"\b(SELECT|FROM|DISTINCT|GROUP|ORDER|LIMIT|JOIN|OVER)\b", re.I)
 
 
 class Severity(StrEnum):
@@ -59,6 +66,19 @@ class QualityRule:
         """Return the query over a relation of that name, for an interval of ISO times."""
         return Template(self.query).substitute(object=rows, start=start, end=end)
 
+    def expression(self, rows: str, start: str, end: str) -> str:
+        """Return what asks the rule beside others, in one look at a relation of that name.
+
+        An aggregate of the rows; of a query that is more than that, the query in brackets.
+        """
+        found = _AGGREGATE.fullmatch(self.query)
+        asked, where = found.group("asked", "where") if found else ("", None)
+        counts_some = asked == "count(*)" and where is not None
+        if not found or _MORE.search(f"{asked} {where}") or (where and not counts_some):
+            return f"({self.sql(rows, start, end)})"
+        expression = f"count_if({where})" if counts_some else asked
+        return Template(expression).substitute(object=rows, start=start, end=end)
+
 
 _COMPARISONS: dict[str, tuple[str, Callable[[Decimal, Decimal], bool]]] = {
     "mustBe": ("=", lambda found, bound: found == bound),
@@ -68,6 +88,7 @@ _COMPARISONS: dict[str, tuple[str, Callable[[Decimal, Decimal], bool]]] = {
     "mustBeLessThan": ("<", lambda found, bound: found < bound),
     "mustBeLessOrEqualTo": ("<=", lambda found, bound: found <= bound),
 }
+BETWEEN = "mustBeBetween"
 
 
 def quality_rules(stated: Iterable[DataQuality]) -> Iterator[QualityRule]:
@@ -107,12 +128,23 @@ def quality_rules(stated: Iterable[DataQuality]) -> Iterator[QualityRule]:
 def _expectation(rule: DataQuality, name: str) -> Expectation:
     bounds = {
         operator: getattr(rule, operator)
-        for operator in _COMPARISONS
+        for operator in (*_COMPARISONS, BETWEEN)
         if getattr(rule, operator) is not None
     }
     if len(bounds) != 1:
-        raise QualityRuleError(f"{name}: exactly one of {', '.join(_COMPARISONS)} must be stated")
+        raise QualityRuleError(
+            f"{name}: exactly one of {', '.join((*_COMPARISONS, BETWEEN))} must be stated"
+        )
     ((operator, value),) = bounds.items()
+    if operator == BETWEEN:
+        return _between(value, name)
     sign, compare = _COMPARISONS[operator]
     bound = Decimal(str(value))
     return Expectation(f"{sign} {bound}", lambda found: compare(found, bound))
+
+
+def _between(bounds: list[float | int], name: str) -> Expectation:
+    lower, upper = (Decimal(str(bound)) for bound in bounds)
+    if lower > upper:
+        raise QualityRuleError(f"{name}: {BETWEEN} must have the lower number first")
+    return Expectation(f"between {lower} and {upper}", lambda found: lower <= found <= upper)

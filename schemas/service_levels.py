@@ -10,18 +10,27 @@ from schemas.contract import StatementError
 DAYS_PER_UNIT = {"d": 1.0, "y": 365.2425}
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 UNTIL_PRUNED = "until_pruned"
+KEPT = "kept"
 
 ServiceLevels = Iterable[ServiceLevelAgreementProperty]
 
 
 def retention_days(stated: ServiceLevels, element: str) -> int | None:
-    """Return for how many days rows are kept; None when reconciliation prunes them.
+    """Return for how many days rows are kept; None when no age ends them.
+
+    Those of a speed twin go when reconciliation prunes them. Others may have to be kept, such as
+    what is folded whole again and again; the contract then says why.
 
     Raises:
-        StatementError: It is not stated for the element, or is no length of time.
+        StatementError: It is not stated for the element, or is no length of time; or rows are kept
+            for no reason.
     """
     level = _level(stated, "retention", element)
-    if level.value == UNTIL_PRUNED:
+    if level.value == KEPT and not (level.description or "").strip():
+        raise StatementError(
+            f"slaProperties.retention({element}).description", "must say why rows are kept for ever"
+        )
+    if level.value in (UNTIL_PRUNED, KEPT):
         return None
     # Rounded up, so that a leap year never shortens what was promised.
     return math.ceil(_scaled(level, DAYS_PER_UNIT))

@@ -1,10 +1,9 @@
 """Customers: their whole history, told anew for those whom the interval's changes touch."""
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from batch.activity import ACTIVITY, write_activity
-from batch.audit import AuditError
 from batch.dataset import Work, Written
 from batch.inputs import ingested_in
 from batch.pairs import Pair
@@ -52,35 +51,6 @@ class Customers:
             work, history(observe_changes(work.judge(records))), branch, customers
         )
         states = branch.read(work.spark)
-        _audit_times(states.join(customers, "customer_id", "left_semi"))
         activity = write_activity(work, fills=work.read(FILLS), customers=states, of=customers)
         refused = work.interval_events.where(F.col("rejection").isNotNull()).count()
         return Written({CUSTOMERS: written, **activity}, refused)
-
-
-def _audit_times(states: DataFrame) -> None:
-    """Check that no two states of a customer hold at one time, and none for no time.
-
-    Raises:
-        AuditError: Some do.
-    """
-    ahead = F.lead("valid_from").over(Window.partitionBy("customer_id").orderBy("valid_from"))
-    found = (
-        states.select("*", ahead.alias("next_from"))
-        .agg(
-            F.count_if(
-                F.col("next_from").isNotNull()
-                & F.coalesce(F.col("next_from") < F.col("valid_to"), F.lit(True))
-            ).alias("rows overlap the next of their customer"),
-            F.count_if(F.col("valid_to") <= F.col("valid_from")).alias(
-                "rows end before they begin"
-            ),
-            F.count_if(F.col("is_current") != F.col("valid_to").isNull()).alias(
-                "rows are current and ended, or neither"
-            ),
-        )
-        .collect()[0]
-        .asDict()
-    )
-    if findings := [f"{count} {finding}" for finding, count in found.items() if count]:
-        raise AuditError(CUSTOMERS, findings)

@@ -8,7 +8,7 @@ from batch.pairs import Pair
 from batch.steps import write_hours, write_keyed
 from lakehouse.intervals import covering
 from lakehouse.kafka import QUOTES_TOPIC
-from lakehouse.transforms.quotes import observe, quote_key, resolve, spreads_1m, validate
+from lakehouse.transforms.quotes import observe, resolve, spreads_1m, validate
 
 QUOTES, SPREADS = "silver.quotes", "gold.spreads_1m"
 
@@ -29,15 +29,19 @@ class Quotes:
         return validate(events)
 
     def write(self, work: Work) -> Written:
-        """Write the quotes of the touched hours, then the spreads that they make."""
+        """Write the quotes of the touched hours, then the spreads that they make.
+
+        Spreads that were retired do not come back.
+        """
         written = write_hours(
             work,
             work.branches[QUOTES],
             lambda events: resolve(observe(events)),
             time="event_time",
-            key=quote_key(),
         )
-        hours = covering(work.as_of)
+        hours = covering(
+            hour for hour in work.as_of if work.keeps(QUOTES, hour) and work.keeps(SPREADS, hour)
+        )
         quotes = work.branches[QUOTES].read(work.spark).where(within("event_time", hours))
         changed = write_keyed(
             work,

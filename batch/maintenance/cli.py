@@ -48,8 +48,9 @@ def maintain(
 
     Puts small files together, except those of a stream's newest minutes; deletes partitions that
     the contract no longer keeps; expires snapshots; deletes files that nothing leads to; drops the
-    branches of runs that died. What a run that is at work needs is left to the next time. Each
-    table's report is kept in ops.maintenance. Exits with 1 when the upkeep of a table failed.
+    branches of runs that died, and what has been in quarantine for a month. What a run that is at
+    work needs is left to the next time. Each table's report is kept in ops.maintenance. Exits with
+    1 when the upkeep of a table failed.
 
     Example: lakehouse maintain --table bronze.market_trades --dry-run
     """
@@ -113,7 +114,7 @@ def _in_words(report: "Report") -> list[str]:
         "snapshots expired": report.snapshots_expired,
         "files deleted": report.files_deleted,
         "orphans deleted": report.orphans_deleted,
-        "refs of dead runs dropped": len(report.refs_dropped),
+        "branches and tags dropped": len(report.refs_dropped),
     }
     words = [f"{count:,} {what}" for what, count in counted.items() if count]
     return [*words, *(f"put off {what}" for what in report.put_off)]

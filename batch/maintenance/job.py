@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from batch.maintenance.report import Outcome, Report, to_row
 from batch.maintenance.sizes import size_of
 from batch.maintenance.snapshots import expirable
 from batch.refs import drop_refs
+from batch.retirement import mark_retired
 from batch.runs import RunLog
 from lakehouse.audit_trail import append_rows
 from schemas.contract import TableContract
@@ -41,9 +42,11 @@ class Maintenance:
     Attributes:
         spark: The session.
         catalog: The lake's catalog.
-        as_of: The time that ages of rows, snapshots and runs are measured against, UTC.
+        as_of: The time that ages are measured against, UTC; of what is lost for good when it is
+            in the future, the present is.
         dry_run: Only tell what would be done.
         newest: A stream may be appending rows of this last stretch; they are left alone.
+        present: The real time, UTC.
     """
 
     spark: SparkSession
@@ -51,6 +54,7 @@ class Maintenance:
     as_of: datetime
     dry_run: bool = False
     newest: timedelta = NEWEST
+    present: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def run(
         self, contracts: Iterable[TableContract], tell: Callable[[str], None] = lambda _table: None
@@ -94,7 +98,7 @@ class Maintenance:
     def _steps(self, contract: TableContract, table: Table, report: Report) -> None:
         # The table was loaded before the log is read: a run is in the log before its branches.
         runs = RunLog(self.catalog).states()
-        refs = run_refs(table, runs, self.as_of)
+        refs = run_refs(table, runs, self._real_time)
         report.refs_dropped = refs.dead
         if refs.dead and not self.dry_run:
             drop_refs(self.catalog, contract.name, refs.dead)
@@ -112,7 +116,7 @@ class Maintenance:
         partitions = TimePartitions.of(contract)
         if contract.retention_days is None or partitions is None:
             return
-        time = self.as_of - timedelta(days=contract.retention_days)
+        time = self._real_time - timedelta(days=contract.retention_days)
         table = self.catalog.load_table(contract.name)
         specs = [file.spec_id for file in files_of(table, partitions.whole_before(time))]
         old = partitions.coarsest(table, specs).whole_before(time)
@@ -121,6 +125,7 @@ class Maintenance:
             return
         with report.putting_off():
             if not self.dry_run:
+                mark_retired(self.catalog, contract.name, old.time)
                 Actions(self.spark).retire(contract.name, old)
             report.files_retired, report.retired_before = files, old.time
 
@@ -141,7 +146,14 @@ class Maintenance:
             report.files_compacted, report.files_written = done.files, done.written
 
     def _settled(self, contract: TableContract) -> Before | None:
-        """Return the rows that no stream appends to any more; None where no stream writes."""
+        """Return the rows that no stream appends to any more; None where that may be all.
+
+        It is where no stream writes. And of a speed table without partitions of time, positions by
+        client: any file may hold the newest rows, and there is no telling by a row. Its whole is
+        small, since each reconciliation prunes it; an append meanwhile adds files and takes none
+        away, so it is no conflict; and unless its files are put together, every reader of the view
+        opens each of them.
+        """
         partitions = TimePartitions.of(contract)
         if not is_streamed(contract) or partitions is None:
             return None
@@ -158,7 +170,7 @@ class Maintenance:
         """Expire snapshots, and delete what nothing leads to."""
         # Read once more: compaction may have taken a while.
         runs = RunLog(self.catalog).states()
-        if contract.name in pinned_by(runs.values(), self.as_of):
+        if contract.name in pinned_by(runs.values(), self._real_time):
             # It may read files of a snapshot that its streaming writer has expired since.
             report.put_off.append("deleting files: a run that is at work reads the table")
             return
@@ -169,11 +181,21 @@ class Maintenance:
                 report.files_deleted = actions.expire(contract.name, doomed)
             report.snapshots_expired = len(doomed)
         with report.putting_off():
-            # A time to come must not make a file old that somebody is about to commit.
-            now = min(self.as_of, datetime.now(UTC))
             report.orphans_deleted = actions.remove_orphans(
-                contract.name, location=table.location(), now=now, dry_run=self.dry_run
+                contract.name,
+                location=table.location(),
+                now=self._real_time,
+                dry_run=self.dry_run,
             )
+
+    @property
+    def _real_time(self) -> datetime:
+        """The time by which rows are retired, and runs and files without a commit judged.
+
+        A time to come must not make a run dead that works, or a file old that is about to be
+        committed; nor may it retire what is yet to be written.
+        """
+        return min(self.as_of, self.present)
 
 
 def is_streamed(contract: TableContract) -> bool:

@@ -1,7 +1,7 @@
 """What runs have left: their branches and tags, and which runs are still at work.
 
-A run that ends drops its branches itself. One that is killed leaves them, and each pins a snapshot
-with all of its files for good.
+A run that ends drops its branches itself. One that is killed leaves them, and one whose rows were
+put in quarantine does so on purpose. Each pins a snapshot with all of its files for good.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from pyiceberg.table import Table
 
+from batch.publication import QUARANTINE
 from batch.runs import RunState
 
 # Begins the name of every branch and tag that a run makes for itself; the run's id follows.
@@ -17,6 +18,9 @@ RUN_REF = "run_"
 # A run gives no sign of life while it computes. The longest interval that one run is meant for is
 # a day, which takes less than an hour; a dead run's branch costs space alone.
 DEAD_AFTER = timedelta(hours=6)
+# Rows in quarantine are there to be looked at, by somebody who may be on leave; the run can be
+# repeated from bronze at any time.
+QUARANTINED_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class RunRefs:
     """The branches and tags of runs that a table has.
 
     Attributes:
-        dead: Those of runs that have ended or died.
+        dead: Those of runs that have ended or died, and what has been in quarantine for long.
         live: Those of runs that may be at work.
     """
 
@@ -45,6 +49,11 @@ def run_refs(table: Table, runs: Mapping[str, RunState], as_of: datetime) -> Run
     dead: list[str] = []
     live: list[str] = []
     for name in sorted(table.metadata.refs):
+        if name.startswith(f"{QUARANTINE}{RUN_REF}"):
+            run = runs.get(name.removeprefix(f"{QUARANTINE}{RUN_REF}"))
+            if run is not None and as_of - run.recorded_at >= QUARANTINED_FOR:
+                dead.append(name)
+            continue
         if not name.startswith(RUN_REF):
             continue
         run = runs.get(name.removeprefix(RUN_REF))

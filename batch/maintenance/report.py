@@ -29,7 +29,7 @@ class Report:
         table: Its name.
         before: Its size before.
         after: Its size after; None when only asked, or when it failed.
-        refs_dropped: Branches and tags of runs that ended or died.
+        refs_dropped: Branches and tags of runs that ended or died, and those of old quarantines.
         files_retired: Data files whose rows had reached the contract's retention.
         retired_before: Partitions before this time were deleted.
         files_compacted: Data files that were put together; of a plan, those that would be.

@@ -21,11 +21,11 @@ BOARD = Board(
                     "Duration of runs",
                     "The last published run, and the 95th percentile of the last month's.",
                     (
-                        Query("lakehouse_run_last_duration_seconds", "last {{kind}}"),
+                        Query("lakehouse_run_last_duration_seconds", "last {{kind}} {{dataset}}"),
                         Query(
-                            "histogram_quantile(0.95, sum by (le, kind) "
+                            "histogram_quantile(0.95, sum by (le, kind, dataset) "
                             "(lakehouse_run_seconds_bucket))",
-                            "p95 {{kind}}",
+                            "p95 {{kind}} {{dataset}}",
                         ),
                     ),
                     unit="s",
@@ -33,7 +33,12 @@ BOARD = Board(
                 Panel(
                     "Since the last success",
                     "Since a run last published.",
-                    (Query("time() - lakehouse_run_last_success_timestamp_seconds", "{{kind}}"),),
+                    (
+                        Query(
+                            "time() - lakehouse_run_last_success_timestamp_seconds",
+                            "{{kind}} {{dataset}}",
+                        ),
+                    ),
                     unit="s",
                     runbook="LakehouseBatchFailed",
                 ),

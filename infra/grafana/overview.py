@@ -146,18 +146,18 @@ BOARD = Board(
                 Panel(
                     "Latency: the last run",
                     "How long the last published run took.",
-                    (Query("lakehouse_run_last_duration_seconds", "{{kind}}"),),
+                    (Query("lakehouse_run_last_duration_seconds", "{{kind}} {{dataset}}"),),
                     unit="s",
                 ),
                 Panel(
                     "Traffic: the last run",
                     "Rows that the last published run wrote.",
-                    (Query("lakehouse_run_last_rows", "{{kind}}"),),
+                    (Query("lakehouse_run_last_rows", "{{kind}} {{dataset}}"),),
                 ),
                 Panel(
                     "Errors",
                     "1 when the run that ended last has failed.",
-                    (Query("lakehouse_run_failed", "{{kind}}"),),
+                    (Query("lakehouse_run_failed", "{{kind}} {{dataset}}"),),
                     limit=1,
                     runbook="LakehouseBatchFailed",
                 ),
@@ -167,7 +167,8 @@ BOARD = Board(
                     "swings between nothing and an hour, and a run's length.",
                     (
                         Query(
-                            "time() - lakehouse_run_covered_through_timestamp_seconds", "{{kind}}"
+                            "time() - lakehouse_run_covered_through_timestamp_seconds",
+                            "{{kind}} {{dataset}}",
                         ),
                     ),
                     unit="s",

@@ -8,6 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from ingestion.feed import ConnectionCounts, TradeSequence
 from ingestion.feed_metrics import FeedMetrics
+from ingestion.files import metrics as files
 from ingestion.intake import IntakeCounts
 from ingestion.lander import metrics as lander
 from lakehouse import telemetry
@@ -52,6 +53,7 @@ def our_metrics() -> list[OurMetric]:
         )
         for family in feed.describe()
     ]
+    found += _declared(files, "files")
     found += _declared(speed, "speed")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
+from ingestion.delivery import WithheldEventError
 from lakehouse.privacy.fields import encrypt_field
 from lakehouse.privacy.keys import KeyStore
 from schemas import contract
 
 CUSTOMERS_TABLE: Final = "silver.customers"
+CUSTOMER_ID: Final = "customer_id"
+SIDES: Final = ("before", "after")
 CREATED, UPDATED, DELETED, READ = "c", "u", "d", "r"
 
 
@@ -46,6 +49,21 @@ class CustomerChange(TypedDict):
     source: Source
 
 
+class UnprotectedFieldError(WithheldEventError):
+    """A personal field is not what can be encrypted; says what it is, never what is in it.
+
+    Attributes:
+        field: The field, such as ``after.email``.
+    """
+
+    def __init__(self, field: str, problem: str, change: Mapping[str, Any]) -> None:
+        stated = change.get("source")
+        said = stated if isinstance(stated, Mapping) else {}
+        source = f"{said.get('name')}.{said.get('table')} lsn {said.get('lsn')}"
+        super().__init__("unprotected_field", f"{field} {problem}", source)
+        self.field = field
+
+
 def change_key(change: CustomerChange) -> bytes:
     """Return the log key, the customer's id: all changes of a customer are in one partition."""
     row = change["after"] or change["before"]
@@ -66,19 +84,42 @@ class Protection:
         were to be forgotten is not taken in again.
 
         Raises:
+            UnprotectedFieldError: A personal field, or whose it is, is missing or no text.
             lakehouse.privacy.keys.KeyStoreError: No key can be had.
         """
-        before, after = self._protected(change["before"]), self._protected(change["after"])
-        return {**change, "before": before, "after": after}
+        sides = {side: self._protected(side, change) for side in SIDES}
+        return {**change, **sides}
 
-    def _protected(self, row: CustomerRow | None) -> Mapping[str, Any] | None:
+    def _protected(self, side: str, change: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        row = change.get(side)
         if row is None:
             return None
-        customer = row["customer_id"]
+        if not isinstance(row, Mapping):
+            raise UnprotectedFieldError(side, f"is of type {type(row).__name__}, no row", change)
+        # All is looked at before a key is made for the customer.
+        for field in (CUSTOMER_ID, *self._fields):
+            if (problem := _problem(row, field)) is not None:
+                raise UnprotectedFieldError(f"{side}.{field}", problem, change)
+        customer, hidden = row[CUSTOMER_ID], dict(row)
         key = self._keys.key_to_write(customer)
-        hidden: dict[str, Any] = dict(row)
         for field in self._fields:
             text = hidden[field]
             if text is not None:
                 hidden[field] = encrypt_field(key, field, customer, text) if key else None
         return hidden
+
+
+def _problem(row: Mapping[str, Any], field: str) -> str | None:
+    """Say why a field is no text that can be encrypted, without a word of what it is."""
+    if field not in row:
+        return "is missing"
+    value = row[field]
+    if value is None and field != CUSTOMER_ID:
+        return None
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}, no text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "is no valid Unicode"
+    return None

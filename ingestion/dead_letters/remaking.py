@@ -26,9 +26,17 @@ from lakehouse.kafka import DEAD_LETTERS_TOPIC, EVENT_TOPICS, QUOTES_TOPIC, TRAD
 from schemas.wire import UnencodableError
 
 # Reasons of a producer's dead letters that hold no frame: the rest of a file that could not be
-# read, or an event that was too large for the log. Their source has to be sent again.
+# read, an event that was too large for the log, or one that must not be written down. Their source
+# has to be sent again.
 WITHOUT_FRAME: Final = frozenset(
-    {"not_gzip", "corrupt_gzip", "truncated_gzip", "line_too_long", "message_too_large"}
+    {
+        "not_gzip",
+        "corrupt_gzip",
+        "truncated_gzip",
+        "line_too_long",
+        "message_too_large",
+        "unprotected_field",
+    }
 )
 Encode = Callable[[str, Mapping[str, Any]], bytes]
 """Topic and event → payload."""

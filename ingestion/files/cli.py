@@ -10,6 +10,7 @@ from pyiceberg.catalog import Catalog
 from rich.console import Console
 from rich.table import Table
 
+from ingestion.files import metrics
 from ingestion.files.drop_folder import DropFolder
 from ingestion.files.loader import FileLoader, utc_now
 from ingestion.files.loads import FILE_LOADS, FileLoad, FileLog, Status
@@ -18,8 +19,9 @@ from ingestion.sending import stopped_by_signal
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.heartbeat import Heartbeat
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import Settings, get_settings
-from lakehouse.telemetry import configure_logging
+from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 from schemas import file_datasets
 
 
@@ -51,28 +53,39 @@ def watch(
     settle_seconds: Annotated[
         float, typer.Option(min=0, help="A file is taken when it has been the same for so long.")
     ] = 2.0,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
     """Load what is dropped into the folder until stopped: each file once, whole or not at all.
 
     The folder is `drop` in the home, or LAKEHOUSE_DROP_FOLDER; below it is one for each dataset.
+    A file that cannot be read is left and tried again later; with --once it exits with 1 then.
 
     Example: lakehouse files watch --settle-seconds 5
     """
     settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
+    metrics.begin(file_datasets())
+    if metrics_port is not None:
+        serve_metrics(metrics_port, host=metrics_host)
     folder, beat = _folder(settings), Heartbeat(settings, PROCESS).beat
     loader = FileLoader(_catalog(settings), folder, beat=beat)
+    watcher = Watcher(folder, loader, settle_seconds=settle_seconds)
     with stopped_by_signal() as stop:
-        Watcher(folder, loader, settle_seconds=settle_seconds).run(
-            once=once, stop=stop, beat=beat, tell=_tell
-        )
+        watcher.run(once=once, stop=stop, beat=beat, tell=_tell)
+    for path, left in watcher.left.items():
+        typer.echo(f"{path} was left: {left.error}", err=True)
+    if once and watcher.left:
+        raise typer.Exit(1)
 
 
 @verbs.command()
 def drop(
     files: Annotated[
         list[Path],
-        typer.Argument(help="CSV, JSON or Parquet, gzipped or not.", exists=True, dir_okay=False),
+        typer.Argument(
+            help="CSV or JSON, gzipped or not, or Parquet.", exists=True, dir_okay=False
+        ),
     ],
     dataset: Annotated[
         str | None,

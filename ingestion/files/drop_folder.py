@@ -29,6 +29,7 @@ UNKNOWN: Final = "unknown"
 PART = ".part"
 UNFINISHED: Final = (PART, ".tmp")
 REASON: Final = ".reason.txt"
+LOCK: Final = ".lock"
 # So much of a checksum keeps files of one name apart in the folders of what is done.
 SHOWN_CHECKSUM: Final = 12
 
@@ -86,14 +87,23 @@ class DropFolder:
 
     def waiting(self) -> dict[Path, State]:
         """Return the files that are there to be loaded, whole or not, oldest first."""
-        folders = [self.root, *(self.root / dataset for dataset in self.datasets)]
         found: dict[Path, State] = {}
-        for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+        for path in self._files():
             # Somebody else may take it at any moment.
             with suppress(FileNotFoundError):
-                if path.is_file() and not _is_unfinished(path):
+                if not _is_unfinished(path):
                     found[path] = State.of(path)
         return dict(sorted(found.items(), key=lambda one: (one[1].modified_ns, one[0].name)))
+
+    def unfinished(self) -> list[Path]:
+        """Return the files whose names say that somebody still writes to them."""
+        return [path for path in self._files() if path.name != LOCK and _is_unfinished(path)]
+
+    def _files(self) -> Iterator[Path]:
+        folders = [self.root, *(self.root / dataset for dataset in self.datasets)]
+        for folder in folders:
+            if folder.is_dir():
+                yield from (path for path in folder.iterdir() if path.is_file())
 
     def settled(self, *, now: float, settle_seconds: float) -> list[Path]:
         """Look at the files; return those that have been the same for some time.
@@ -163,7 +173,7 @@ class DropFolder:
     def exclusive(self) -> Iterator[None]:
         """Hold the folder: of several that load from it, one takes a file at a time."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
+        with (self.root / LOCK).open("w") as lock:
             flock(lock, LOCK_EX)
             yield
 

@@ -15,14 +15,13 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, Reference
 from pyiceberg.expressions.literals import literal
 
-from ingestion.files.csv_rows import CsvRows
+from ingestion.files import metrics
 from ingestion.files.drop_folder import UNKNOWN, Arrival, DropFolder
-from ingestion.files.json_rows import JsonRows
+from ingestion.files.formats import open_rows
 from ingestion.files.judgement import BreakingDriftError, Header, judge
 from ingestion.files.loads import FileLoad, FileLog, Status
 from ingestion.files.once import Chunks, append_once
-from ingestion.files.parquet_rows import ParquetRows
-from ingestion.files.rows import GZIP_SUFFIX, BadRow, RowSource, UnreadableFileError
+from ingestion.files.rows import BadRow, RowSource, UnreadableFileError
 from lakehouse.errors import LakehouseError
 from schemas import FileDataset, file_datasets
 
@@ -32,14 +31,6 @@ STAGE: Final = "files"
 CHUNK_ROWS: Final = 50_000
 # A row that is longer than any event may be is a file that was cut wrongly; its beginning tells.
 MAX_PAYLOAD_BYTES: Final = 1_000_000
-
-READERS: Final[dict[str, tuple[str, type[CsvRows] | type[JsonRows] | type[ParquetRows]]]] = {
-    ".csv": ("csv", CsvRows),
-    ".json": ("json", JsonRows),
-    ".jsonl": ("json", JsonRows),
-    ".ndjson": ("json", JsonRows),
-    ".parquet": ("parquet", ParquetRows),
-}
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +85,7 @@ class FileLoader:
             if not path.exists():
                 return None
             arrival = self._folder.arrival(path)
-            name = self._log.loaded_as(arrival.checksum)
+            name = self._log.loaded_as(arrival.dataset, arrival.checksum)
             if name == arrival.name and not self._folder.keeps(arrival, name):
                 self._folder.keep(arrival)
                 return None
@@ -107,6 +98,7 @@ class FileLoader:
                 self._folder.refuse(arrival, verdict.detail or "")
             else:
                 self._folder.keep(arrival)
+        metrics.count(verdict)
         log.info(
             "file",
             file=arrival.name,
@@ -169,11 +161,11 @@ class FileLoader:
 
     def _write_dead_letters(self, arrival: Arrival, rows: RowSource, header: Header) -> int:
         schema = self._catalog.load_table(DEAD_LETTERS).schema().as_arrow()
-        key = arrival.checksum.encode()
+        key, topic = arrival.checksum.encode(), f"files.{arrival.dataset}"
 
         def refused(now: datetime) -> Iterator[dict[str, Any]]:
             same = {
-                "topic": f"files.{arrival.dataset}",
+                "topic": topic,
                 "stage": STAGE,
                 "message_key": key,
                 "ingested_at": now,
@@ -191,6 +183,7 @@ class FileLoader:
         # A filter in words knows no bytes.
         known = And(
             EqualTo(term=Reference("stage"), value=literal(STAGE)),
+            EqualTo(term=Reference("topic"), value=literal(topic)),
             EqualTo(term=Reference("message_key"), value=literal(key)),
         )
         return self._append(
@@ -257,19 +250,3 @@ def see_that_it_is_unchanged(arrival: Arrival) -> None:
     """
     if not arrival.is_unchanged():
         raise FileChangedError(f"{arrival.path} was written to while it was being loaded")
-
-
-def open_rows(path: Path, dataset: FileDataset) -> RowSource:
-    """Open a file of a dataset, by the format that its name ends with.
-
-    Raises:
-        UnreadableFileError: The dataset has no files of that format, or it cannot be read.
-    """
-    name = path.name.removesuffix(GZIP_SUFFIX) if path.suffix == GZIP_SUFFIX else path.name
-    form, reader = READERS.get(Path(name).suffix.lower(), ("", None))
-    if reader is None or form not in dataset.formats:
-        known = [suffix for suffix, (form, _) in READERS.items() if form in dataset.formats]
-        raise UnreadableFileError(
-            "unsupported_format", f"files of {dataset.name} end in {', '.join(known)}"
-        )
-    return reader(path)

@@ -48,9 +48,9 @@ class FileLog:
         self._clock = clock
 
     def record(self, load: FileLoad) -> None:
-        """Append a verdict; of a file's bytes, LOADED is said once."""
+        """Append a verdict; of a file's bytes, LOADED is said once for each dataset."""
         is_load = load.status is Status.LOADED
-        known = _loaded(load.checksum) if is_load else f"load_id = '{load.load_id}'"
+        known = _loaded(load.dataset, load.checksum) if is_load else f"load_id = '{load.load_id}'"
         schema = self._catalog.load_table(FILE_LOADS).schema().as_arrow()
         row = asdict(load) | {
             "status": load.status.value,
@@ -67,10 +67,10 @@ class FileLog:
             summary={},
         )
 
-    def loaded_as(self, checksum: str) -> str | None:
-        """Return the name of the file that these bytes were loaded from, if they were."""
-        table = self._catalog.load_table(FILE_LOADS)
-        rows = table.scan(row_filter=_loaded(checksum), selected_fields=("file_name",)).to_arrow()
+    def loaded_as(self, dataset: str, checksum: str) -> str | None:
+        """Return the name of the file that a dataset has these bytes from, if it has them."""
+        table, known = self._catalog.load_table(FILE_LOADS), _loaded(dataset, checksum)
+        rows = table.scan(row_filter=known, selected_fields=("file_name",)).to_arrow()
         return str(rows["file_name"][0].as_py()) if len(rows) else None
 
     def newest(self, count: int) -> list[dict[str, Any]]:
@@ -80,5 +80,6 @@ class FileLog:
         return newest[:count]
 
 
-def _loaded(checksum: str) -> str:
-    return f"checksum = '{checksum}' and status = '{Status.LOADED}'"
+def _loaded(dataset: str, checksum: str) -> str:
+    # What was loaded into the wrong dataset must not be kept out of the right one.
+    return f"dataset = '{dataset}' and checksum = '{checksum}' and status = '{Status.LOADED}'"

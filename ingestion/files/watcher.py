@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import structlog
 from watchfiles import watch
 
+from ingestion.files import metrics
 from ingestion.files.drop_folder import DropFolder, State
 from ingestion.files.loader import FileChangedError, FileLoader
 from ingestion.files.loads import FileLoad
@@ -16,18 +18,41 @@ from ingestion.files.loads import FileLoad
 # Nobody says when a file is whole, so it is looked at again; and on a network's file system
 # nobody says that one has come.
 LOOK_SECONDS: Final = 1.0
+# What cannot be read is seldom mended by the second, and each try is a line in the log.
+RETRY_SECONDS: Final = 60.0
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Left:
+    """A file that could not be taken, as it was then.
+
+    Attributes:
+        state: How it looked.
+        error: Why it could not be taken.
+        retry_at: When it is tried again, on the watcher's clock, if it does not change before.
+    """
+
+    state: State
+    error: str
+    retry_at: float
+
+
 class Watcher:
     """Loads what settles in a drop folder.
+
+    A file that cannot be taken keeps none of the others waiting. It is tried again when it has
+    changed, and after `RETRY_SECONDS`: permission shows in no look at it.
 
     Args:
         folder: The folder.
         loader: Loads a file of it.
         settle_seconds: How long a file must have been the same.
         clock: Seconds of a clock that does not go back.
+
+    Attributes:
+        left: The files that could not be taken, by their paths.
     """
 
     def __init__(
@@ -42,8 +67,7 @@ class Watcher:
         self._loader = loader
         self._settle_seconds = settle_seconds
         self._clock = clock
-        # Files that could not be read, as they were then.
-        self._left: dict[Path, State] = {}
+        self.left: dict[Path, Left] = {}
 
     def run(
         self,
@@ -56,13 +80,15 @@ class Watcher:
         """Take files until told to stop.
 
         Args:
-            once: End when no file waits any more.
+            once: End when no file waits any more, but those that were `left`.
             stop: Set from elsewhere; the file that is being loaded is loaded to its end.
             beat: Called as work goes on.
             tell: Is told each verdict.
 
         Raises:
-            LakehouseError: The catalog or the store stayed away for too long.
+            LakehouseError: A table is not as the loader needs it.
+            pyiceberg.exceptions.CommitFailedException, sqlalchemy.exc.SQLAlchemyError: The
+                catalog was too busy, or away, for longer than a load may take.
         """
         self._folder.make()
         step_ms = round(min(LOOK_SECONDS, max(self._settle_seconds, 0.05)) * 1000)
@@ -87,25 +113,50 @@ class Watcher:
 
     def look(self, tell: Callable[[FileLoad], None] = lambda _: None) -> None:
         """Look once, and load what has settled."""
-        settled = self._folder.settled(now=self._clock(), settle_seconds=self._settle_seconds)
-        waiting = self._folder.waiting()
+        now = self._clock()
+        try:
+            settled = self._folder.settled(now=now, settle_seconds=self._settle_seconds)
+            waiting, unfinished = self._folder.waiting(), self._folder.unfinished()
+        except OSError as error:
+            log.warning("the drop folder cannot be read now", error=str(error))
+            return
+        self.left = {path: left for path, left in self.left.items() if path in waiting}
+        taken = 0
         for path in settled:
-            if path in waiting and self._left.get(path) != waiting[path]:
-                self._take(path, waiting[path], tell)
+            if path in waiting and self._may_try(path, waiting[path], now):
+                taken += self._take(path, waiting[path], tell)
+        metrics.show_waiting(
+            settling=len(waiting) - taken - len(self.left),
+            unfinished=len(unfinished),
+            left=len(self.left),
+        )
 
-    def _take(self, path: Path, state: State, tell: Callable[[FileLoad], None]) -> None:
+    def _may_try(self, path: Path, state: State, now: float) -> bool:
+        left = self.left.get(path)
+        return left is None or left.state != state or left.retry_at <= now
+
+    def _take(self, path: Path, state: State, tell: Callable[[FileLoad], None]) -> bool:
+        """Load a file; returns whether it has been dealt with."""
         try:
             verdict = self._loader.load(path)
         except FileChangedError as error:
             log.warning("waiting", file=path.name, error=str(error))
-            return
-        except PermissionError as error:
-            log.warning("left alone until it changes", file=path.name, error=str(error))
-            self._left[path] = state
-            return
+            return False
+        except OSError as error:
+            said = f"{type(error).__name__}: {error}"
+            log.warning("left", file=path.name, error=said, retry_seconds=RETRY_SECONDS)
+            self.left[path] = Left(state, said, self._clock() + RETRY_SECONDS)
+            return False
+        self.left.pop(path, None)
         if verdict is not None:
             tell(verdict)
+        return True
 
     def _is_done(self) -> bool:
-        waiting = self._folder.waiting()
-        return all(self._left.get(path) == state for path, state in waiting.items())
+        try:
+            waiting = self._folder.waiting()
+        except OSError:
+            return False
+        return all(
+            path in self.left and self.left[path].state == state for path, state in waiting.items()
+        )

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 from confluent_kafka import Message
 
 import schemas
@@ -24,6 +26,13 @@ LATEST_US = 253_402_300_799_999_999
 
 LANDER_STAGE = "lander"
 PRODUCER_STAGE = "producer"
+# Stands for all headers of a message of which one's name is not UTF-8; its value is that name.
+UNREADABLE_HEADERS = "lakehouse.unreadable_headers"
+# Of such a name the client both returns and raises. A plain call of a method, once Python has
+# specialised it, takes no note of the latter, which then strikes somewhere else.
+_ask_for_headers = methodcaller("headers")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,13 @@ class Sorted:
 
 
 def message_columns(messages: list[Message]) -> pa.Table:
-    """Return coordinates, key, headers and payload of messages, one row each."""
+    """Return coordinates, key, headers and payload of messages, one row each.
+
+    Headers that the client cannot read cost a message no more than its headers: both layers know
+    an event by its payload, so one that bronze left out would be in the speed layer alone.
+    """
     stamps = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
-    headers = [message.headers() for message in messages]
+    headers = [_headers_of(message) for message in messages]
     return pa.table(
         {
             "kafka_partition": pa.array([m.partition() for m in messages], pa.int32()),
@@ -143,6 +156,24 @@ def _refused(columns: pa.Table, topic: str, refusals: Mapping[int, tuple[str, st
         .append_column("detail", pa.array([detail for _, detail in refusals.values()], pa.string()))
         .append_column("source", pa.nulls(count, pa.string()))
     )
+
+
+def _headers_of(message: Message) -> Any:
+    try:
+        return _ask_for_headers(message)
+    except (SystemError, UnicodeDecodeError) as error:
+        # Don't ask again: then the client does not raise, but hands out a list with a hole where
+        # the name should be, and a look at that ends the process.
+        cause = error.__cause__ or error
+        name = cause.object if isinstance(cause, UnicodeDecodeError) else b""
+        log.warning(
+            "headers cannot be read",
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+            name=repr(name),
+        )
+        return [(UNREADABLE_HEADERS, name)]
 
 
 def _headers(headers: Sequence[Any]) -> pa.Array:

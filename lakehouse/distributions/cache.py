@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import platform
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,7 +26,7 @@ def distribution(settings: Settings, name: str) -> Path:
     Args:
         settings: Where the cache is.
         name: ``trino``, ``apicurio``, ``postgresql``, ``minio``, ``prometheus``,
-            ``alertmanager``, ``mlflow`` or ``compose``.
+            ``alertmanager``, ``postgresql-exporter``, ``mlflow`` or ``compose``.
 
     Raises:
         DistributionError: It has not been fetched, or there is none of this name.
@@ -131,8 +132,22 @@ def _on_path(item: Distribution) -> Path | None:
     if first is None:
         return None
     folder = Path(first).resolve().parent
-    complete = all((folder / command).exists() for command in item.commands)
-    return folder.parent if complete and folder.name == "bin" else None
+    fits = all(_states(folder / command, item.source.version) for command in item.commands)
+    return folder.parent if fits and folder.name == "bin" else None
+
+
+def _states(program: Path, version: str) -> bool:
+    """Whether a program says that it is of a version; of Debian's ``2.42.0+ds``, too, for 2.42.0.
+
+    A candidate for release (``2.42.0-rc.1``) is another version.
+    """
+    try:
+        # What it was built with, which has a version as well, is on the lines below.
+        stated = run([program, "--version"]).partition("\n")[0]
+    except DistributionError:
+        return False
+    number = re.escape(version.removeprefix("v"))
+    return re.search(rf"(?<![\w.])v?{number}(?![\w.-])", stated) is not None
 
 
 @contextmanager

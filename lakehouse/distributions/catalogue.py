@@ -21,7 +21,8 @@ class Distribution:
     files: tuple[str, ...] = ()
     """Other files that it is not complete without."""
     from_path: bool = False
-    """Whether commands on the machine's ``PATH``, in a folder named ``bin``, will do."""
+    """Whether commands on the machine's ``PATH``, in a folder named ``bin``, will do, if each of
+    them states the source's version."""
     profile: Profile = Profile.STACK
     """The profile that needs it."""
 
@@ -40,8 +41,8 @@ DISTRIBUTIONS = (
                 "github.com/minio/minio/cmd.CommitID": "7aac2a2c5b7c",
             },
         ),
+        # Never the machine's own: it states a time and a commit, not the version of the lock.
         commands=("minio",),
-        from_path=True,
     ),
     Distribution(
         name="trino",

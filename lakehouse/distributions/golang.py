@@ -93,12 +93,12 @@ def find_go(oldest: str, command: str) -> str:
 
     Args:
         oldest: The version that is needed, such as ``1.24.0``.
-        command: What it is needed for: the program that could be put on ``PATH`` instead.
+        command: What it is needed for.
 
     Raises:
         DistributionError: There is none, or it is older.
     """
-    advice = f"install Go {oldest} or newer, or put a bin folder with your own {command} on PATH"
+    advice = f"install Go {oldest} or newer"
     what = f"{command} is built from source, and Go"
     if shutil.which("go") is None:
         raise DistributionError(f"{what} was not found: {advice}")

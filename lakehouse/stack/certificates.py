@@ -44,13 +44,17 @@ class Certificate:
 
 
 class Authority:
-    """Signs for whoever this installation runs; made in ``folder`` on first use."""
+    """Signs for whoever this installation runs; made in its home on first use.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.file = folder / "ca.pem"
-        self.truststore = folder / "ca.p12"
-        self._key_file = folder / "ca.key"
+    What servers need is in ``tls``. Its own key is apart from that, in ``authority``: containers
+    share the one and not the other.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "tls"
+        self.file = self.folder / "ca.pem"
+        self.truststore = self.folder / "ca.p12"
+        self._key_file = home / "authority" / "ca.key"
         if not self.truststore.exists():  # the last that is written
             self._create()
 
@@ -66,7 +70,8 @@ class Authority:
         return found
 
     def _create(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.folder, self._key_file.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(f"lakehouse installation {token_hex(4)}")
         usage = x509.KeyUsage(

@@ -72,7 +72,7 @@ class Installation:
     @cached_property
     def authority(self) -> Authority:
         """The authority that signs this installation's certificates."""
-        return Authority(self.home / "tls")
+        return Authority(self.home)
 
     def certificate(self, name: str) -> Certificate:
         """Return the certificate of a server or of one of its clients."""

@@ -62,7 +62,6 @@ class TrinoInputs:
     host: str = LOOPBACK
     """Where it is reached."""
     listen_host: str = LOOPBACK
-    heap: str = "2G"
 
 
 def component(
@@ -84,7 +83,7 @@ def component(
         launch=lambda: launch(inputs()),
         health=lambda: health(inputs()),
         deadline_seconds=DEADLINE_SECONDS,
-        memory_mib=2600,
+        memory_mib=2600,  # the heap of infra/trino/jvm.config, and what is outside of it
         certificates=(NAME,),
         secrets=secrets,
     )
@@ -106,7 +105,6 @@ def launch(inputs: TrinoInputs) -> Launch:
         _link(folder / "plugins" / plugin, inputs.distribution / "plugin" / plugin)
     write_secretly(_password_file(inputs), _password_lines(inputs.passwords).encode())
     own = [
-        f"-Xmx{inputs.heap}",
         f"-Djavax.net.ssl.trustStore={inputs.truststore}",
         f"-Djavax.net.ssl.trustStorePassword={inputs.truststore_password}",
         f"-Dnode.data-dir={folder}",

@@ -6,7 +6,7 @@ never corrected, so of several reports of one order book update the first in the
 
 from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse.transforms.events import first_broken, instrument_rules, minute_of, time_rules
@@ -26,11 +26,6 @@ OBSERVED_COLUMNS = (
     "log_partition",
     "last_offset",
 )
-
-
-def quote_key() -> list[Column]:
-    """Return what identifies a quote: no two rows of a table of quotes agree in all of it."""
-    return [*map(F.col, ("venue", "symbol", "update_id")), minute_of(F.col("event_time"))]
 
 
 def validate(events: DataFrame) -> DataFrame:

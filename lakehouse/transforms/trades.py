@@ -47,11 +47,6 @@ OBSERVED_COLUMNS = (
 )
 
 
-def trade_key() -> list[Column]:
-    """Return what identifies a trade: no two rows of a table of trades agree in all of it."""
-    return [*map(F.col, ("venue", "symbol", "trade_id")), minute_of(F.col("event_time"))]
-
-
 def counts(state: Column) -> Column:
     """Tell whether a trade in this state is part of the market's totals."""
     return state.isin(ACTIVE, CORRECTED)

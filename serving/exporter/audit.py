@@ -70,37 +70,37 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        columns = ("run_id", "kind", "status", "interval_end", "rows_written", "started_at")
-        self._rows = AuditRows(RUNS, columns)
+        columns = ("run_id", "kind", "dataset", "status", "interval_end", "rows_written")
+        self._rows = AuditRows(RUNS, (*columns, "started_at"))
         self._counted: set[tuple[str, str]] = set()
-        self._through: dict[str, datetime] = {}
+        self._through: dict[tuple[str, str], datetime] = {}
         self.seconds = ArrayHistogram(
             f.RUN_SECONDS_NAME,
             "How long runs took, from start to end: those of the last month, and since.",
-            ("kind", "status"),
+            ("kind", "dataset", "status"),
             buckets=RUN_BUCKETS,
             registry=None,
         )
 
     def __call__(self, lake: Round) -> Iterator[Reading]:
-        """Yield what is known of each job's runs."""
+        """Yield what is known of each job's runs, by dataset."""
         table = lake.table(RUNS)
         if table is None:
             return
-        published: dict[str, dict[str, Any]] = {}
-        ended: dict[str, dict[str, Any]] = {}
+        published: dict[tuple[str, str], dict[str, Any]] = {}
+        ended: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self._read(table):
             if row["status"] == PUBLISHED:
-                published[row["kind"]] = row
+                published[_of(row)] = row
             if row["status"] in (PUBLISHED, FAILED):
-                ended[row["kind"]] = row
-        for job, row in ended.items():
-            yield Reading(f.RUN_FAILED, (job,), row["status"] == FAILED)
-        for job, row in published.items():
-            yield Reading(f.RUN_SUCCESS, (job,), row["recorded_at"].timestamp())
-            yield Reading(f.RUN_DURATION, (job,), _seconds_of(row))
-            yield Reading(f.RUN_THROUGH, (job,), self._through[job].timestamp())
-            yield Reading(f.RUN_ROWS, (job,), row["rows_written"] or 0)
+                ended[_of(row)] = row
+        for of, row in ended.items():
+            yield Reading(f.RUN_FAILED, of, row["status"] == FAILED)
+        for of, row in published.items():
+            yield Reading(f.RUN_SUCCESS, of, row["recorded_at"].timestamp())
+            yield Reading(f.RUN_DURATION, of, _seconds_of(row))
+            yield Reading(f.RUN_THROUGH, of, self._through[of].timestamp())
+            yield Reading(f.RUN_ROWS, of, row["rows_written"] or 0)
 
     def published_through(self, table: Table, job: str) -> datetime | None:
         """Return the end of the latest interval that a job has published; None if none was.
@@ -110,7 +110,7 @@ class Runs:
             job: The job.
         """
         self._read(table)
-        return self._through.get(job)
+        return max((end for of, end in self._through.items() if of[0] == job), default=None)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the durations."""
@@ -122,14 +122,14 @@ class Runs:
             if row["status"] in (PUBLISHED, FAILED):
                 self._count(row)
             if row["status"] == PUBLISHED:
-                end, job = row["interval_end"], row["kind"]
-                self._through[job] = max(end, self._through.get(job, end))
+                end, of = row["interval_end"], _of(row)
+                self._through[of] = max(end, self._through.get(of, end))
         return rows
 
     def _count(self, row: dict[str, Any]) -> None:
         if (key := (row["run_id"], row["status"])) not in self._counted:
             self._counted.add(key)
-            self.seconds.observe(np.asarray([_seconds_of(row)]), row["kind"], row["status"])
+            self.seconds.observe(np.asarray([_seconds_of(row)]), *_of(row), row["status"])
 
 
 class Reconciliations:
@@ -188,6 +188,10 @@ def made_at(table: Table) -> float:
     """
     history = table.metadata.metadata_log
     return (history[0].timestamp_ms if history else table.metadata.last_updated_ms) / 1000
+
+
+def _of(row: dict[str, Any]) -> tuple[str, str]:
+    return row["kind"], row["dataset"] or ""
 
 
 def _seconds_of(row: dict[str, Any]) -> float:

@@ -10,12 +10,13 @@ from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import Heartbeat
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
+from lakehouse.stack.installation import PORTS
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 
 # As its heartbeat and Prometheus's job are named.
 PROCESS = "metrics"
-# Beside the other exporters' ports, in the range that Prometheus keeps for them.
-DEFAULT_PORT = 9464
+# Where the stack's is, too.
+DEFAULT_PORT = PORTS[f"{PROCESS}-metrics"]
 
 app = typer.Typer()
 
@@ -26,7 +27,7 @@ def metrics(metrics_port: MetricsPort = DEFAULT_PORT, metrics_host: MetricsHost 
 
     A source that is away is told as lakehouse_exporter_up 0; the others are served on.
 
-    Example: lakehouse metrics --metrics-port 9464
+    Example: lakehouse metrics --metrics-port 9103
     """
     from serving.exporter.exporter import lake_exporter
 

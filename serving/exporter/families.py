@@ -102,20 +102,22 @@ DEAD_LETTERS = Family(
     "lakehouse_dead_letters_rows", "Rows of bronze.dead_letters.", ("stage", "reason")
 )
 
+# A dataset that fails must not be hidden by another that goes well after it.
+_RUN_OF = ("kind", "dataset")
 RUN_SUCCESS = Family(
-    "lakehouse_run_last_success_timestamp_seconds", "When a run last published.", ("kind",)
+    "lakehouse_run_last_success_timestamp_seconds", "When a run last published.", _RUN_OF
 )
 RUN_DURATION = Family(
-    "lakehouse_run_last_duration_seconds", "How long the last published run took.", ("kind",)
+    "lakehouse_run_last_duration_seconds", "How long the last published run took.", _RUN_OF
 )
-RUN_ROWS = Family("lakehouse_run_last_rows", "Rows that the last published run wrote.", ("kind",))
+RUN_ROWS = Family("lakehouse_run_last_rows", "Rows that the last published run wrote.", _RUN_OF)
 RUN_FAILED = Family(
-    "lakehouse_run_failed", "Whether the run that ended last has failed; 0 or 1.", ("kind",)
+    "lakehouse_run_failed", "Whether the run that ended last has failed; 0 or 1.", _RUN_OF
 )
 RUN_THROUGH = Family(
     "lakehouse_run_covered_through_timestamp_seconds",
     "End of the latest interval, of ingestion time, that was published.",
-    ("kind",),
+    _RUN_OF,
 )
 RUN_SECONDS_NAME = "lakehouse_run_seconds"
 

@@ -12,8 +12,8 @@ from lakehouse.settings import get_settings
 
 
 def tool(name: str) -> str:
-    """Return the path of ``promtool`` or ``amtool``."""
-    server = {"promtool": "prometheus", "amtool": "alertmanager"}[name]
+    """Return the path of ``promtool``, ``amtool`` or ``alertmanager``."""
+    server = {"promtool": "prometheus"}.get(name, "alertmanager")
     return str(distribution(get_settings(), server) / "bin" / name)
 
 

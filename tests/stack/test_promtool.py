@@ -22,9 +22,11 @@ def test_the_rules_tests_pass(path: Path) -> None:
 
 def test_a_rules_test_can_fail(tmp_path: Path) -> None:
     rules = (INFRA / "prometheus/rules/alerts.yml").read_text()
-    assert "kind) (lakehouse_run_failed) == 1" in rules
+    assert "dataset) (lakehouse_run_failed) == 1" in rules
     (tmp_path / "rules").mkdir()
-    broken = rules.replace("kind) (lakehouse_run_failed) == 1", "kind) (lakehouse_run_failed) == 2")
+    broken = rules.replace(
+        "dataset) (lakehouse_run_failed) == 1", "dataset) (lakehouse_run_failed) == 2"
+    )
     (tmp_path / "rules/alerts.yml").write_text(broken)
     recording = (INFRA / "prometheus/rules/recording.yml").read_text()
     (tmp_path / "rules/recording.yml").write_text(recording)

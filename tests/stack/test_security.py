@@ -12,7 +12,7 @@ import psutil
 import psycopg2
 import pytest
 import urllib3
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, Producer, TopicPartition
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from minio import Minio
@@ -20,7 +20,7 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from stack.running import RunningStack
 
-from lakehouse.kafka import TRADES_TOPIC, broker_answers, client_settings
+from lakehouse.kafka import GROUP_PREFIX, TRADES_TOPIC, broker_answers, client_settings
 from lakehouse.settings import Role, Settings
 from lakehouse.stack import minio as store
 from lakehouse.stack import postgresql
@@ -83,6 +83,31 @@ def test_only_producers_write_to_the_log(stack: RunningStack, role: Role) -> Non
     }
 
 
+def reading_error(settings: Settings) -> KafkaError | None:
+    """Read a partition to its end and return what the broker thinks of that."""
+    client = {**client_settings(settings), "log_level": 0, "enable.partition.eof": True}
+    consumer = Consumer({**client, "group.id": f"{GROUP_PREFIX}probe"})
+    consumer.assign([TopicPartition(TRADES_TOPIC, 0, OFFSET_END)])
+    try:
+        message = consumer.poll(30)
+    finally:
+        consumer.close()
+    assert message is not None
+    error: KafkaError | None = message.error()
+    return None if error and error.code() == KafkaError._PARTITION_EOF else error
+
+
+@pytest.mark.parametrize("role", ["batch", "orchestration"])
+def test_who_has_no_business_with_the_log_does_not_read_it(stack: RunningStack, role: Role) -> None:
+    assert reading_error(stack.role("serving")) is None
+    error = reading_error(stack.role(role))
+    assert error is not None
+    assert error.code() in {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    }
+
+
 def test_the_store_lets_in_whoever_knows_a_secret_over_tls_only(stack: RunningStack) -> None:
     serving = stack.role("serving")
     assert object_store(serving).bucket_exists(bucket_name="lake")
@@ -102,6 +127,7 @@ FORBIDDEN = [
     ("batch", "warehouse/bronze/market_trades/data/x"),
     ("speed", "warehouse/bronze/market_trades/data/x"),
     ("speed", "warehouse/gold/bars_1m/data/x"),
+    ("speed", "warehouse/gold/bars_1m/data_rt/x"),
     ("serving", "warehouse/gold/bars_1m/data/x"),
     ("operator", "warehouse/gold/bars_1m/data/x"),
 ]
@@ -121,6 +147,17 @@ def test_a_role_writes_no_tables_but_its_own(stack: RunningStack, role: Role, ke
         client.fput_object(bucket_name="lake", object_name=key, file_path=__file__)
     with pytest.raises(S3Error, match="AccessDenied"):
         client.remove_object(bucket_name="lake", object_name=key)
+
+
+@pytest.mark.parametrize("table", ["silver/trades", "gold/bars_1m", "ops/runs"])
+def test_who_lands_events_reads_nothing_that_is_made_of_them(
+    stack: RunningStack, table: str
+) -> None:
+    key = f"warehouse/{table}/metadata/x"
+    with pytest.raises(S3Error, match="AccessDenied"):
+        object_store(stack.role("ingest")).get_object(bucket_name="lake", object_name=key)
+    with pytest.raises(S3Error, match="NoSuchKey"):
+        object_store(stack.role("serving")).get_object(bucket_name="lake", object_name=key)
 
 
 @pytest.mark.parametrize(("role", "key"), ALLOWED)
@@ -239,7 +276,7 @@ def test_the_database_lets_in_each_user_to_its_own_store_over_tls_only(
         assert cursor.fetchone() == (0,)
 
 
-@pytest.mark.parametrize("folder", ["secrets", "roles", "tls"])
+@pytest.mark.parametrize("folder", ["authority", "secrets", "roles", "tls"])
 def test_secrets_are_their_owners_alone(stack: RunningStack, folder: str) -> None:
     path = stack.settings.home / folder
     assert stat.S_IMODE(path.stat().st_mode) == 0o700

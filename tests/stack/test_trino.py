@@ -5,7 +5,9 @@ import http.client
 import json
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ import schemas
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from schemas import tables
-from serving.engine import SqlEngine, UnknownTableError
+from serving.engine import QueryError, SqlEngine, UnknownTableError
 from serving.publication import Outcome, apply
 from serving.trino_engine import AccessDeniedError, TrinoEngine
 from serving.views import view_names, view_sources
@@ -28,6 +30,8 @@ pytestmark = pytest.mark.stack
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SECONDS = 10.0
+# Of infra/trino/resource-groups.json: those that run at the same time.
+QUERIES_OF_AN_ANALYST = 2
 StackSettings = Callable[[str], Settings]
 VIEW_SOURCES = sorted({s for view in view_names() for s in view_sources(view)} - set(view_names()))
 
@@ -187,6 +191,49 @@ def test_each_query_runs_in_its_users_group(
         (TrinoEngine(stack_settings("serving")), ["lake", "serving"]),
     ):
         assert engine.query(mine).column(0).to_pylist() == [group]
+
+
+HEAVY = """
+    SELECT count(*) FROM UNNEST(sequence(1, 10000)) AS a (x)
+    CROSS JOIN UNNEST(sequence(1, 10000)) AS b (y) CROSS JOIN UNNEST(sequence(1, 10000)) AS c (z)
+    WHERE (x * y + z) % 7 = 0
+"""
+# On two cores that an analyst keeps busy; alone it takes one or two.
+DASHBOARD_SECONDS = 30.0
+
+
+def test_a_heavy_analyst_waits_and_a_dashboard_does_not(
+    analyst_settings: Settings, stack_settings: StackSettings
+) -> None:
+    orchestration = stack_settings("orchestration")
+    watcher = TrinoEngine(orchestration)
+
+    def at_work() -> dict[str, str]:
+        rows = watcher.query(
+            "SELECT query_id, state FROM system.runtime.queries "
+            "WHERE \"user\" = 'analyst' AND state NOT IN ('FINISHED', 'FAILED')"
+        ).to_pylist()
+        return {row["query_id"]: row["state"] for row in rows}
+
+    with ThreadPoolExecutor() as analysts:
+        asked = [
+            analysts.submit(TrinoEngine(analyst_settings).query, HEAVY)
+            for _ in range(QUERIES_OF_AN_ANALYST + 1)
+        ]
+        try:
+            deadline = time.monotonic() + DASHBOARD_SECONDS
+            while sorted(at_work().values()) != ["QUEUED", *["RUNNING"] * QUERIES_OF_AN_ANALYST]:
+                assert time.monotonic() < deadline, at_work()
+            began = time.monotonic()
+            dashboard = TrinoEngine(as_user(analyst_settings, "dashboard"))
+            assert dashboard.query("SELECT count(*) FROM serving.bars_1m").num_rows == 1
+            took = time.monotonic() - began
+            assert list(at_work().values()).count("RUNNING") == QUERIES_OF_AN_ANALYST
+        finally:
+            for query in at_work():
+                ask(orchestration, "DELETE", f"/v1/query/{query}")
+    assert took < DASHBOARD_SECONDS
+    assert all(isinstance(one.exception(), QueryError) for one in asked)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from lakehouse.artifacts import Profile, cached_jars
-from lakehouse.distributions import absent_distributions, distribution
+from lakehouse.distributions import (
+    DISTRIBUTIONS,
+    Distribution,
+    absent_distributions,
+    distribution,
+)
 from lakehouse.java import find_java
 from lakehouse.settings import Settings
 
@@ -50,6 +55,18 @@ def test_a_command_states_its_version(
 ) -> None:
     stated = answer(distribution(settings, name) / "bin" / command, "--version")
     assert re.search(expected, stated)
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in DISTRIBUTIONS if item.from_path], ids=lambda item: item.name
+)
+def test_what_may_come_from_path_is_known_by_its_version(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, item: Distribution
+) -> None:
+    fetched = distribution(settings, item.name)
+    monkeypatch.setenv("PATH", str(fetched / "bin"))
+    elsewhere = settings.model_copy(update={"cache": tmp_path})
+    assert distribution(elsewhere, item.name) == fetched
 
 
 def test_postgresql_can_encrypt_connections(settings: Settings, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from small_lake import SmallLake, trade
 
 import batch.datasets.trades
-from batch.audit import AuditError
 from batch.job import NotLandedError
 from batch.publication import branches
+from batch.quality import QualityError
 from batch.reconciliation import NotPublishedError
 from demo.oracle import compare, naive_bars, naive_days, naive_hours
 from lakehouse.catalog import load_catalog
@@ -116,7 +116,7 @@ def test_an_unpublished_interval_is_not_reconciled(lake: SmallLake) -> None:
         lake.reconcile(landed)
 
 
-def test_a_failed_audit_publishes_nothing_and_says_why(
+def test_rows_that_repeat_a_key_are_not_published(
     lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.produce(trade(1))
@@ -131,11 +131,13 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
         return trades.union(trades)
 
     monkeypatch.setattr(batch.datasets.trades, "resolve", doubled)
-    with pytest.raises(AuditError, match="rows repeat the key"):
+    with pytest.raises(QualityError, match=r"silver\.trades: key_is_unique must be = 0, is 2"):
         lake.batch(interval)
     assert contents(lake) == before
     runs = lake.catalog.load_table("ops.runs").scan(row_filter="status = 'FAILED'").to_arrow()
-    assert "rows repeat the key" in runs["detail"][0].as_py()
+    assert "key_is_unique" in runs["detail"][0].as_py()
+    broken = lake.catalog.load_table("ops.quality_checks").scan(row_filter="verdict = 'BROKEN'")
+    assert "key_is_unique" in broken.to_arrow()["rule"].to_pylist()
     for name in TABLES:
         assert set(lake.catalog.load_table(name).refs()) == {"main"}, "a branch was left behind"
 

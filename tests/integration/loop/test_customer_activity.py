@@ -5,14 +5,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from customer_lake import CustomerLake
+from customer_lake import DATASET, CustomerLake
 from customer_log import NOON, change
 from fill_log import bust, fill
 from fills_lake import FillsLake
 from pyspark.sql import SparkSession
+from small_lake import EPOCH, TICK
 
 from batch.activity import ACTIVITY
+from batch.backfill import Backfill, Plan
+from batch.job import BatchJob
+from batch.runs import RunLog
 from lakehouse.catalog import load_catalog
+from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -71,6 +76,26 @@ def test_it_is_the_same_whichever_stream_comes_first(lake: Lake) -> None:
     assert lake.activity() == [row(C1, "UNKNOWN", 3), row(C2, "UNKNOWN", 1)]
     lake.change(*CHANGES)
     assert lake.activity() == EXPECTED
+
+
+def test_both_are_filled_in_side_by_side(lake: Lake) -> None:
+    # They publish activity against each other: whoever is second computes again.
+    lake.customers.landings = (EPOCH - NOON) // TICK
+    for fills, changes in zip((FILLS[:2], FILLS[2:]), (CHANGES[:1], CHANGES[1:]), strict=True):
+        for event in fills:
+            lake.fills.produce(event)
+        landed = lake.fills.land(), lake.customers.land(*changes)
+        assert landed[0] == landed[1]
+    plan = Plan(Interval(EPOCH, landed[0].end), TICK)
+    spark, settings = lake.fills.spark, lake.fills.settings
+    jobs = [
+        BatchJob(spark.newSession(), lake.catalog, settings, one)
+        for one in (lake.fills.dataset, DATASET)
+    ]
+    work = Backfill(jobs, RunLog(lake.catalog))
+    work.run(plan, parallel=len(jobs))
+    assert lake.activity() == EXPECTED
+    assert work.pending(plan) == {"fills": [], "customers": []}
 
 
 def test_it_is_the_same_the_other_way_round(lake: Lake) -> None:

@@ -13,8 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import batch.datasets.customers
-from batch.audit import AuditError
 from batch.datasets.customers import CUSTOMERS
+from batch.quality import QualityError
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
@@ -136,7 +136,7 @@ def for_no_time(states: DataFrame) -> DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "finding"), [(two_at_once, "overlap"), (for_no_time, "end before they begin")]
+    ("wrong", "finding"), [(two_at_once, "states_do_not_overlap"), (for_no_time, "states_last")]
 )
 def test_a_history_that_cannot_be_is_not_published(
     lake: CustomerLake, monkeypatch: pytest.MonkeyPatch, wrong: Any, finding: str
@@ -144,6 +144,6 @@ def test_a_history_that_cannot_be_is_not_published(
     told = batch.datasets.customers.history
     monkeypatch.setattr(batch.datasets.customers, "history", lambda seen: wrong(told(seen)))
     interval = lake.land(*lives("C1"))
-    with pytest.raises(AuditError, match=finding):
+    with pytest.raises(QualityError, match=finding):
         lake.batch(interval)
     assert lake.states() == []

@@ -30,7 +30,8 @@ from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec
 from serving.customers import customer_history
 
-pytestmark = pytest.mark.integration
+# One worker runs them all: to make what they look at takes a minute.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("erasure")]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CRM = CrmProfile(start=datetime(2024, 8, 1, tzinfo=UTC), customers=12, changes=150, seed=3)

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from fill_log import fill
+from fills_lake import FillsLake
 from pyspark.errors import IllegalArgumentException
 from pyspark.sql import DataFrame, SparkSession
 from small_lake import BEFORE, SmallLake, trade
@@ -23,6 +25,7 @@ from batch.maintenance.report import Outcome, Report
 from batch.publication import branches
 from batch.runs import Run, RunLog, Status
 from demo.oracle import compare, naive_bars, naive_trades
+from demo.positions_oracle import naive_positions
 from lakehouse.catalog import load_catalog
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.integration
 
 AFTER = datetime(2024, 8, 9, 0, 0, 10, tzinfo=UTC)
 STREAMED = ("bronze.market_trades", "silver.trades_rt", "gold.bars_1m_rt")
+POSITIONS_RT = "gold.positions_rt"
 BATCH = ("silver.trades", "gold.bars_1m", "gold.bars_1h", "gold.market_daily")
 
 
@@ -55,10 +59,12 @@ def maintain(
     *,
     retention_days: int | None = 36_500,
     dry_run: bool = False,
+    present: datetime | None = None,
 ) -> dict[str, Report]:
     """Keep tables up; the trades are of 2024, so contracts keep them for longer here."""
     wanted = [replace(schemas.contract(name), retention_days=retention_days) for name in tables]
-    reports = Maintenance(lake.spark, lake.catalog, as_of, dry_run=dry_run).run(wanted)
+    upkeep = Maintenance(lake.spark, lake.catalog, as_of, dry_run=dry_run)
+    reports = replace(upkeep, present=present or upkeep.present).run(wanted)
     assert all(report.outcome != Outcome.FAILED for report in reports), reports
     return {report.table: report for report in reports}
 
@@ -198,13 +204,14 @@ def test_a_run_at_work_is_left_in_peace_and_a_dead_one_is_cleared_away(
 ) -> None:
     name = f"run_{killed}"
     tables = ("silver.trades", "bronze.market_trades")
-    silver, bronze = maintain(lake, in_days(0.2), tables).values()
+    # A time to come makes nobody dead.
+    silver, bronze = maintain(lake, in_days(8), tables, present=in_days(0.2)).values()
     assert (silver.outcome, bronze.outcome) == (Outcome.PUT_OFF, Outcome.PUT_OFF)
     assert name in str(silver.put_off)
     assert "reads the table" in str(bronze.put_off)
     assert name in lake.catalog.load_table("silver.trades").refs()
 
-    silver, bronze = maintain(lake, in_days(8), tables).values()
+    silver, bronze = maintain(lake, in_days(8), tables, present=in_days(8)).values()
     assert silver.refs_dropped == (name,)
     assert (silver.put_off, bronze.put_off) == ([], [])
     left = lake.catalog.load_table("silver.trades")
@@ -213,6 +220,47 @@ def test_a_run_at_work_is_left_in_peace_and_a_dead_one_is_cleared_away(
     rows = lake.catalog.load_table("ops.maintenance").scan("table_name = 'silver.trades'")
     dropped = [json.loads(row["refs_dropped"]) for row in rows.to_arrow().to_pylist()]
     assert sorted(dropped) == [[], [name]]
+
+
+def test_files_of_positions_are_put_together_while_the_speed_layer_appends(
+    spark: SparkSession, spark_settings: Settings
+) -> None:
+    """They have no time, so none is too young; a prune and appends come in between."""
+    lake = FillsLake(spark, load_catalog(spark_settings), spark_settings)
+    stop, fault, compacted = threading.Event(), [], [0]
+
+    def keep_up() -> None:
+        try:
+            while not stop.is_set():
+                report = maintain(lake, in_days(0), [POSITIONS_RT])[POSITIONS_RT]
+                compacted[0] += report.files_compacted
+        except Exception as error:
+            fault.append(error)
+
+    upkeep = threading.Thread(target=keep_up)
+    upkeep.start()
+    try:
+        number = 1
+        while (number < 20 or not compacted[0]) and not fault:
+            lake.produce(fill(number, customer_id="A" if number % 2 else "B"))
+            lake.stream()
+            interval = lake.land()
+            if number % 5 == 0:
+                lake.batch(interval)
+                assert {record.verdict for record in lake.reconcile(interval)} == {"AGREE"}
+            number += 1
+    finally:
+        stop.set()
+        upkeep.join()
+    assert fault == []
+    engine = SqlEngine(lake.catalog)
+    found = engine.query("SELECT * FROM serving.positions").to_pylist()
+    engine.close()
+    expected = naive_positions(lake.events())
+    verdict = compare(
+        expected, found, key=("customer_id", "venue", "symbol"), ignore=("log_partition",)
+    )
+    assert verdict.equal, str(verdict)
 
 
 def test_retention_deletes_whole_partitions_that_are_too_old(busy: SmallLake) -> None:

@@ -1,5 +1,6 @@
 """Quotes through both layers: the merged spreads are exact after every step of any history."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ import schemas
 from batch.datasets.quotes import Quotes as QuotesDataset
 from demo.oracle import compare
 from demo.quotes import naive_quotes, naive_spreads
+from ingestion.adapters import venue_named
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from schemas.registry import ContractRegistry
@@ -29,6 +31,9 @@ CODEC = EventCodec(ContractRegistry(), 1_000_000, schemas.topics()["market.quote
 # The last seconds of a day: some quotes are of the next.
 LATE = datetime(2024, 8, 8, 23, 59, 58, tzinfo=UTC)
 KEY = ("venue", "symbol", "window_start")
+WITHOUT_TIME = "update_id = 8"
+MARKED = "SELECT time_source, event_time"
+RECEIVED = [{"time_source": "RECEIVED", "event_time": LATE + timedelta(seconds=1.1)}]
 
 
 class QuotesLake(SmallLake):
@@ -56,6 +61,18 @@ def quote(number: int = 1, second: float = 0, **fields: Any) -> dict[str, Any]:
         "quantity_unit": "BASE",
         "received_at": None,
     } | fields
+
+
+def quote_without_time(number: int, second: float) -> dict[str, Any]:
+    """What becomes of a spot market's frame, which states no time, received at a second."""
+    frame = {"u": number, "s": "BTCUSDT", "b": "100.5", "B": "2", "a": "103", "A": "1"}
+    received_at = LATE + timedelta(seconds=second)
+    since_1970 = received_at - datetime(1970, 1, 1, tzinfo=UTC)
+    made = venue_named("binance_spot").adapt(
+        json.dumps(frame), since_1970 // timedelta(microseconds=1)
+    )
+    assert made is not None
+    return {**made, "event_time": received_at, "received_at": received_at}
 
 
 @pytest.fixture
@@ -98,13 +115,16 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def test_the_layers_meet(lake: SmallLake) -> None:
     for number in range(6):
         lake.produce(quote(number, number * 0.7))
+    lake.produce(quote_without_time(8, 1.1))
     lake.stream()
     assert_complete(lake)
+    assert rows(lake, f"{MARKED} FROM lake.silver.quotes_rt WHERE {WITHOUT_TIME}") == RECEIVED
     first = lake.land()
     lake.produce(quote(2, 1.4, bid_price=Decimal(1)))  # a duplicate: the first report counts
     lake.produce(quote(9, -30))  # late, and now the minute's first
     lake.batch(first)
     assert_exact(lake)
+    assert rows(lake, f"{MARKED} FROM lake.silver.quotes WHERE {WITHOUT_TIME}") == RECEIVED
     lake.stream()
     assert_complete(lake)
     assert [record.verdict for record in lake.reconcile(first)] == ["AGREE", "AGREE"]

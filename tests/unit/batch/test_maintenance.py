@@ -14,11 +14,12 @@ from pyspark.errors import IllegalArgumentException
 import schemas
 from batch.conflicts import CommitConflictError, conflicts
 from batch.maintenance.job import is_streamed, small_files
-from batch.maintenance.leftovers import DEAD_AFTER, pinned_by, run_refs
+from batch.maintenance.leftovers import DEAD_AFTER, QUARANTINED_FOR, pinned_by, run_refs
 from batch.maintenance.partitions import TimePartitions
 from batch.maintenance.sizes import TableSize, size_of
 from batch.maintenance.snapshots import expirable
 from batch.refs import drop_refs
+from batch.retirement import mark_retired, marks
 from batch.runs import Run, RunLog, RunState, Status
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
@@ -134,10 +135,40 @@ def test_refs_of_dead_runs_are_told_from_those_of_living_ones(
     assert left == {"main", "reconciled", *found.live}
 
 
+def test_what_is_in_quarantine_is_dropped_in_the_end(
+    catalog: Catalog, append: Callable[..., Table]
+) -> None:
+    head = append().current_snapshot()
+    assert head is not None
+    with catalog.load_table(TABLE).manage_snapshots() as changes:
+        for run_id in ("old", "young", "unknown"):
+            changes.create_branch(head.snapshot_id, f"quarantine_run_{run_id}")
+    failed_at = {"old": QUARANTINED_FOR, "young": QUARANTINED_FOR - timedelta(hours=1)}
+    runs = {
+        run_id: state(run_id, hours_ago=age / timedelta(hours=1), has_ended=True)
+        for run_id, age in failed_at.items()
+    }
+    found = run_refs(catalog.load_table(TABLE), runs, NOW)
+    # None of them is in the way of what would give the table another snapshot.
+    assert (found.dead, found.live) == (("quarantine_run_old",), ())
+
+
 def test_what_a_run_at_work_reads_is_pinned() -> None:
     long_ago = DEAD_AFTER / timedelta(hours=1) + 1
     assert pinned_by([state()], NOW) == {"bronze.market_trades"}
     assert pinned_by([state(has_ended=True), state(hours_ago=long_ago)], NOW) == frozenset()
+
+
+def test_a_mark_of_retirement_only_moves_on(catalog: Catalog) -> None:
+    assert marks(catalog, [TABLE]) == {}
+    for month, expected in ((3, 3), (2, 3), (4, 4)):
+        mark_retired(catalog, TABLE, datetime(2026, month, 1, tzinfo=UTC))
+        assert marks(catalog, [TABLE, "gold.bars_1h"]) == {
+            TABLE: datetime(2026, expected, 1, tzinfo=UTC)
+        }
+    # It is nothing that a contract states, so contracts leave it.
+    tables.apply(catalog)
+    assert marks(catalog, [TABLE]) == {TABLE: datetime(2026, 4, 1, tzinfo=UTC)}
 
 
 def test_the_run_log_tells_what_has_ended(catalog: Catalog) -> None:

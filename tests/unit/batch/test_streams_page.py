@@ -24,8 +24,7 @@ def named(cell: str) -> set[str]:
 
 def years(tables: set[str]) -> str:
     (days,) = {schemas.contract(table).retention_days for table in tables}
-    assert days is not None
-    return str(math.floor(days / 365))
+    return "kept" if days is None else str(math.floor(days / 365))
 
 
 def test_every_stream_has_its_row() -> None:

@@ -69,6 +69,27 @@ def test_a_rule_asks_only_for_metrics_that_exist(rule: dict[str, Any]) -> None:
     assert asked or re.search(r"\bup\b", expr)
 
 
+def test_inhibition_names_alerts_and_jobs_that_exist() -> None:
+    text = (INFRA / "alertmanager" / "alertmanager.yml").read_text()
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    known = {
+        "alertname": {rule["alert"] for rule in ALERTS},
+        "job": {job["job_name"] for job in jobs},
+    }
+    for rule in yaml.safe_load(text)["inhibit_rules"]:
+        source, target = (_matched(rule[f"{side}_matchers"]) for side in ("source", "target"))
+        # Whoever is down, without a job, would mute alerts that it does not explain.
+        assert source.keys() == {"alertname", "job"}
+        for label, names in (*source.items(), ("alertname", target["alertname"])):
+            assert names <= known[label]
+
+
+def _matched(matchers: list[str]) -> dict[str, set[str]]:
+    """Return the values that matchers name, by label."""
+    found = (re.fullmatch(r'(\w+) =~? "(.*)"', matcher) for matcher in matchers)
+    return {match[1]: set(match[2].split("|")) for match in found if match}
+
+
 def test_recorded_rules_are_tested() -> None:
     tested = {
         name

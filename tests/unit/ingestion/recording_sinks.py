@@ -1,7 +1,7 @@
 """Stands in for what producers talk to: remembers what it was given."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ingestion.adapters import TradeEvent
 
@@ -49,3 +49,31 @@ class RecordingSink:
 
     def clock(self) -> float:
         return self.now
+
+
+class Sent(NamedTuple):
+    topic: str
+    value: bytes
+    key: bytes | None
+    headers: dict[str, Any]
+
+
+class RecordingClient:
+    """A Kafka client whose broker takes all at once."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    def produce(
+        self, topic: str, value: bytes, key: bytes | None, *, on_delivery: Any, headers: Any
+    ) -> None:
+        self.sent.append(Sent(topic, value, key, dict(headers or ())))
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+    def __len__(self) -> int:
+        return 0

@@ -14,6 +14,7 @@ from lakehouse.doctor import Finding, examine
 from lakehouse.java import Java, JavaError
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
+from lakehouse.stack.installation import PORTS, service_of
 
 
 def finding(settings: Settings, check: str, absent: dict[str, str] | None = None) -> Finding:
@@ -60,6 +61,35 @@ def test_a_port_taken_by_a_stranger_is_found(settings: Settings) -> None:
         squatter.bind(("127.0.0.1", port))
         squatter.listen()
         assert finding(settings, "port: kafka").verdict == "warning"
+
+
+@pytest.mark.parametrize("use", PORTS)
+def test_a_port_of_a_running_component_is_its_own(settings: Settings, use: str) -> None:
+    supervisor = Supervisor(settings.home)
+    port = supervisor.port(use)
+    supervisor.start(service_of(use), ["sleep", "600"])
+    try:
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            found = list(doctor._ports(settings, Profile.EMBEDDED))
+        assert found == [Finding(f"port: {use}", "ok", str(port))]
+    finally:
+        supervisor.stop(service_of(use))
+
+
+def test_before_the_first_start_of_a_stack_its_usual_ports_are_looked_at(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        monkeypatch.setattr(doctor, "PORTS", {"spark-master": port})
+        found = [item for item in examine(settings, {}, Profile.STACK) if "port: " in item.check]
+        assert [(item.check, item.verdict) for item in found] == [("port: spark-master", "warning")]
+        assert f"{port} is taken by a stranger" in found[0].detail
+    assert not any("port: " in item.check for item in examine(settings, {}, Profile.EMBEDDED))
 
 
 def test_little_space_and_memory_are_warnings(

@@ -44,7 +44,7 @@ def test_the_configuration_names_these_files() -> None:
     text = (INFRA / "prometheus" / "prometheus.yml").read_text()
     assert all(f"secrets/{name}" in text for name in SECRETS)
     jobs = [job["job_name"] for job in CONFIG["scrape_configs"]]
-    ours = {"feed", "lander", "speed", "metrics"}
+    ours = {"feed", "files", "lander", "speed", "metrics"}
     components = {"kafka", "minio", "trino", "postgresql"}
     others = {"minio-bucket", "spark", "registry", "prometheus", "alertmanager"}
     assert set(jobs) == ours | components | others

@@ -46,7 +46,6 @@ def inputs(tmp_path: Path) -> TrinoInputs:
         warehouse="s3://lake/warehouse",
         s3_endpoint="https://localhost:9000",
         s3_access_key="serving",
-        heap="1G",
         **SECRETS,
     )
 
@@ -106,7 +105,7 @@ def test_a_start_reads_the_files_as_they_are(inputs: TrinoInputs, java: Java) ->
     assert launch.argv[3:5] == [str(folder), str(java.executable)]
     assert launch.argv[5:7] == ["@etc/jvm.config", "@jvm.options"]
     own = (folder / "jvm.options").read_text().splitlines()
-    assert '"-Xmx1G"' in own
+    assert sum("-Xmx" in line for line in (*own, *lines(FOLDER / "jvm.config"))) == 1
     assert '"-Dnode.environment=lakehouse"' in own
     # Quoted as the launcher of Java wants it.
     assert r'"-Djavax.net.ssl.trustStorePassword=the \"password\""' in own
@@ -145,7 +144,7 @@ def test_passwords_are_hashed_as_trino_checks_them(inputs: TrinoInputs, java: Ja
 @pytest.fixture
 def serve(tmp_path: Path, inputs: TrinoInputs) -> Iterator[Callable[[object], TrinoInputs]]:
     """Serve an answer to every GET over TLS, as a server of the installation does."""
-    authority = Authority(tmp_path / "tls")
+    authority = Authority(tmp_path)
     answer: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -186,7 +185,7 @@ def test_whoever_else_answers_is_not_trino(serve: Any, tmp_path: Path) -> None:
 
 
 def test_what_does_not_listen_is_not_answering(inputs: TrinoInputs, tmp_path: Path) -> None:
-    nobody = replace(inputs, ca_file=Authority(tmp_path / "tls").file)
+    nobody = replace(inputs, ca_file=Authority(tmp_path).file)
     assert trino.health(nobody) == NOT_ANSWERING
 
 

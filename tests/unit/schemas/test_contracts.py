@@ -175,6 +175,14 @@ BROKEN: dict[str, tuple[Break, str]] = {
         lambda d: d["slaProperties"][0].update(value=-1),
         "slaProperties.retention(silver.trades).value",
     ),
+    "kept for no reason": (
+        lambda d: d["slaProperties"][0].update(value="kept"),
+        "slaProperties.retention(silver.trades).description",
+    ),
+    "an age, but no partitions of time": (
+        lambda d: column(d, "event_time")["customProperties"][1].update(value="bucket[8]"),
+        "slaProperties.retention(silver.trades).value",
+    ),
     "unknown unit": (
         lambda d: d["slaProperties"][0].update(unit="fortnight"),
         "slaProperties.retention(silver.trades).unit",

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from open_data_contract_standard.model import DataQuality
 
-from schemas import contracts
 from schemas.quality import QualityRuleError, Severity, quality_rules
 
 
@@ -37,6 +36,28 @@ def test_a_rule_is_a_query_and_what_its_number_must_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "expression"),
+    [
+        ("SELECT count(*) FROM ${object} WHERE a < 0 OR b", "count_if(a < 0 OR b)"),
+        ("SELECT max(a) - min(a) FROM ${object}", "max(a) - min(a)"),
+        ("SELECT sum(a) FROM ${object} WHERE b", None),
+        ("SELECT count(DISTINCT a) FROM ${object}", None),
+        ("SELECT max(a) FROM ${object} GROUP BY b", None),
+        ("SELECT max(a) FROM ${object} AS one JOIN two ON one.a = two.a", None),
+        ("SELECT count(*) FROM ${object} WHERE a > (SELECT max(a) FROM two)", None),
+        ("SELECT count(*) FROM (SELECT 1 FROM ${object} GROUP BY a HAVING count(*) > 1)", None),
+        ("SELECT max(a) FROM two", None),
+    ],
+)
+def test_a_rule_that_is_an_aggregate_of_the_rows_is_asked_with_others(
+    query: str, expression: str | None
+) -> None:
+    [rule] = quality_rules([stated(query=query)])
+    in_brackets = f"({query.replace('${object}', 'rows')})"
+    assert rule.expression("rows", "then", "now") == (expression or in_brackets)
+
+
+@pytest.mark.parametrize(
     ("operator", "holds", "breaks"),
     [
         ("mustBe", 5, 6),
@@ -53,6 +74,13 @@ def test_what_a_number_may_be(operator: str, holds: int, breaks: int) -> None:
     assert not rule.expected.holds(Decimal(breaks))
 
 
+def test_a_number_between_two() -> None:
+    [rule] = quality_rules([stated(mustBe=None, mustBeBetween=[0.5, 2])])
+    assert rule.expected.text == "between 0.5 and 2"
+    assert all(rule.expected.holds(Decimal(found)) for found in ("0.5", "1", "2"))
+    assert not any(rule.expected.holds(Decimal(found)) for found in ("0.4999", "2.0001"))
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -63,6 +91,8 @@ def test_what_a_number_may_be(operator: str, holds: int, breaks: int) -> None:
         ({"query": "SELECT ${nothing}"}, "placeholder"),
         ({"mustBe": None}, "exactly one of"),
         ({"mustBeLessThan": 3}, "exactly one of"),
+        ({"mustBeBetween": [1, 2]}, "exactly one of"),
+        ({"mustBe": None, "mustBeBetween": [2, 1]}, "the lower number first"),
     ],
 )
 def test_a_rule_that_is_not_stated_well_is_refused(changes: dict[str, Any], problem: str) -> None:
@@ -73,9 +103,3 @@ def test_a_rule_that_is_not_stated_well_is_refused(changes: dict[str, Any], prob
 def test_a_rule_is_stated_once() -> None:
     with pytest.raises(QualityRuleError, match="is stated twice"):
         list(quality_rules([stated(), stated()]))
-
-
-def test_the_platforms_tables_have_rules() -> None:
-    ruled = {name for name, table in contracts().items() if table.quality}
-    assert ruled >= {"silver.trades", "gold.bars_1m", "silver.quotes", "gold.spreads_1m"}
-    assert not any(name.endswith("_rt") for name in ruled), "batch checks what it publishes"

@@ -102,10 +102,18 @@ def dead_letter(reason: str, stage: str = "lander") -> dict[str, Any]:
     return {"topic": TRADES, "stage": stage, "reason": reason, "ingested_at": NOW}
 
 
-def run(status: str, *, recorded_at: datetime, end: datetime, run_id: str = "a") -> dict[str, Any]:
+def run(
+    status: str,
+    *,
+    recorded_at: datetime,
+    end: datetime,
+    run_id: str = "a",
+    dataset: str = "trades",
+) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "kind": "batch",
+        "dataset": dataset,
         "interval_start": end - HOUR,
         "interval_end": end,
         "status": status,
@@ -223,7 +231,7 @@ def test_runs_are_told_by_how_they_ended(lake: Lake) -> None:
     lake.append("ops.runs", failed, published, started)
     for _ in range(2):
         lake.exporter.read()
-    kind = {"kind": "batch"}
+    kind = {"kind": "batch", "dataset": "trades"}
     success = lake.value("lakehouse_run_last_success_timestamp_seconds", **kind)
     assert success == pytest.approx((NOW - 2 * HOUR).timestamp())
     assert lake.value("lakehouse_run_last_duration_seconds", **kind) == pytest.approx(90)
@@ -232,6 +240,18 @@ def test_runs_are_told_by_how_they_ended(lake: Lake) -> None:
     assert through == pytest.approx((NOW - 3 * HOUR).timestamp())
     assert lake.value("lakehouse_run_seconds_count", **kind, status="PUBLISHED") == 1
     assert lake.value("lakehouse_run_seconds_count", **kind, status="FAILED") == 1
+
+
+def test_a_dataset_that_failed_is_not_hidden_by_another_that_went_well(lake: Lake) -> None:
+    failed = run("FAILED", recorded_at=NOW - 2 * HOUR, end=NOW - 3 * HOUR, run_id="1")
+    later = {"recorded_at": NOW - HOUR, "end": NOW - 3 * HOUR, "run_id": "2", "dataset": "fills"}
+    lake.append("ops.runs", failed, run("PUBLISHED", **later))
+    lake.exporter.read()
+    found = {
+        name: lake.value("lakehouse_run_failed", kind="batch", dataset=name)
+        for name in ("trades", "fills")
+    }
+    assert found == {"trades": 1, "fills": 0}
 
 
 def test_the_last_reconciliation_is_told_and_when_the_layers_last_agreed(lake: Lake) -> None:

@@ -55,6 +55,16 @@ def test_data_are_in_volumes_of_their_own(
         assert re.search(rf"\b{target.rpartition('/')[2]}\b", dockerfile()), target
 
 
+def test_nobody_but_init_has_the_key_that_signs(services: dict[str, Service]) -> None:
+    has_it = {
+        name
+        for name, service in services.items()
+        for _, target, _ in mounts(service)
+        if target in (HOME, f"{HOME}/authority")
+    }
+    assert has_it == {"init"}
+
+
 def test_only_init_may_write_what_all_share_and_whoever_needs_it_can_read_it(
     services: dict[str, Service], native: dict[str, Component]
 ) -> None:

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from urllib.request import urlopen
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 from dropped_files import FileLake, csv_of, instrument
 from typer.testing import CliRunner, Result
 
 from ingestion.files import cli
+from ingestion.files.drop_folder import Arrival, DropFolder
 from lakehouse.settings import Settings
+from lakehouse.telemetry import serve_metrics
 
 
 @pytest.fixture
@@ -85,6 +89,40 @@ def test_a_watch_that_is_to_end_ends_when_nothing_waits(lake: FileLake) -> None:
     assert result.exit_code == 0, result.output
     assert "i.csv: LOADED, 1 rows" in result.output
     assert not lake.folder.waiting()
+
+
+def test_a_watch_that_is_to_end_says_what_it_had_to_leave(
+    lake: FileLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_self: DropFolder, path: Path) -> Arrival:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(DropFolder, "arrival", unreadable)
+    path = lake.put("i.csv", csv_of(instrument("A")))
+    result = run("watch", "--once", "--settle-seconds", "0")
+    assert result.exit_code == 1
+    assert f"{path} was left: PermissionError" in result.output
+
+
+def test_a_watch_serves_its_metrics(lake: FileLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[WSGIServer] = []
+
+    def serve(port: int, *, host: str) -> None:
+        served.append(serve_metrics(port, host=host))
+
+    monkeypatch.setattr(cli, "serve_metrics", serve)
+    assert run("watch", "--once", "--settle-seconds", "0").exit_code == 0
+    assert not served
+    run("watch", "--once", "--settle-seconds", "0", "--metrics-port", "0")
+    (server,) = served
+    try:
+        with urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as page:
+            told = page.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert 'lakehouse_files_taken_total{dataset="trade_history",status="REFUSED"}' in told
+    assert 'lakehouse_files_waiting{state="settling"} 0.0' in told
 
 
 def test_without_tables_it_is_said_how_to_make_them(

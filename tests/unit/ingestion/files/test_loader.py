@@ -62,6 +62,19 @@ def test_the_same_bytes_are_loaded_once_whatever_their_name(lake: FileLake) -> N
     assert lake.rows("ops.file_loads")[-1]["rows_loaded"] in (0, 1)
 
 
+def test_bytes_that_went_into_the_wrong_dataset_still_go_into_the_right_one(lake: FileLake) -> None:
+    both = "symbol,date,venue,trade_id,event_time,price,quantity,close"
+    text = f"{both}\nA,2024-08-09,v,1,2024-08-09T12:00:00Z,1,1,1\nlower,x,v,-1,x,0,0,0\n"
+    lake.loader.load(lake.put("t.csv", text, "eod_bars"))
+    for name in ("t.csv", "again.csv"):
+        lake.loader.load(lake.put(name, text, "trade_history"))
+    assert [verdict for _, verdict in lake.verdicts()] == ["LOADED", "LOADED", "DUPLICATE"]
+    for dataset in ("eod_bars", "trade_history"):
+        assert lake.lines(f"bronze.files_{dataset}") == Counter({("t.csv", 2): 1})
+    dead = Counter((row["topic"], row["source"]) for row in lake.rows("bronze.dead_letters"))
+    assert dead == {("files.eod_bars", "t.csv:3"): 1, ("files.trade_history", "t.csv:3"): 1}
+
+
 def test_a_bad_row_is_a_dead_letter_with_its_line_and_the_rest_loads(lake: FileLake) -> None:
     rows = [instrument("A"), instrument("B", tick_size="0"), instrument("C"), instrument("lower")]
     verdict = lake.loader.load(lake.put("i.csv", csv_of(*rows) + "too,few\n"))
@@ -123,6 +136,77 @@ def test_a_file_that_cannot_be_read_is_refused(
     assert verdict.status is Status.REFUSED
     assert reason in (verdict.detail or "")
     assert not lake.folder.waiting()
+
+
+def test_a_gzipped_parquet_file_is_refused_with_what_to_do(lake: FileLake) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"symbol": ["A"], "date": [NOON.date()], "close": [1]}), sink)
+    packed = gzip.compress(sink.getvalue().to_pybytes())
+    verdict = lake.loader.load(lake.put("e.parquet.gz", packed, "eod_bars"))
+    assert verdict is not None
+    assert verdict.status is Status.REFUSED
+    assert "Parquet is taken as it is" in (verdict.detail or "")
+
+
+def test_end_of_day_bars_come_as_parquet(lake: FileLake) -> None:
+    days = [NOON.date(), NOON.date() + timedelta(days=1)]
+    table = pa.table(
+        {
+            "ticker": ["AAPL", "BRK.B"],
+            "trade_date": pa.array(days, pa.date32()),
+            "open": [213.11, None],
+            "high": [216.78, 1.0],
+            "low": [211.97, 1.0],
+            "close": pa.array([Decimal("216.240"), Decimal("1.000")]),
+            "volume": [42_201_600, 0],
+        }
+    )
+    path = lake.folder.root / "eod_bars" / "e.parquet"
+    pq.write_table(table, path)
+    verdict = lake.loader.load(path)
+    assert verdict is not None
+    assert (verdict.status, verdict.rows_loaded, verdict.rows_refused) == (Status.LOADED, 2, 0)
+    assert verdict.drift == ()
+    first, second = sorted(lake.rows("bronze.files_eod_bars"), key=lambda row: row["line_number"])
+    assert {row["checksum"] for row in (first, second)} == {verdict.checksum}
+    assert [(row["file_name"], row["line_number"]) for row in (first, second)] == [
+        ("e.parquet", 1),
+        ("e.parquet", 2),
+    ]
+    assert json.loads(first["row_json"]) == {
+        "symbol": "AAPL",
+        "business_date": "2024-08-09",
+        "open": "213.11",
+        "high": "216.78",
+        "low": "211.97",
+        "close": "216.240",
+        "volume": "42201600",
+    }
+    assert json.loads(second["row_json"])["open"] is None
+
+
+def test_trade_history_comes_as_csv(lake: FileLake) -> None:
+    header = "venue,symbol,trade_id,event_time,price,quantity,aggressor_side"
+    rows = (
+        "binance_spot,BTCUSDT,7,2024-08-09T12:00:00.123456Z,61837.630,0.00012000,BUY",
+        "",
+        'binance_spot,BTCUSDT,8,1723204800000000,"61837.64",1,',
+    )
+    verdict = lake.loader.load(lake.put("t.csv", "\n".join((header, *rows)), "trade_history"))
+    assert verdict is not None
+    assert (verdict.status, verdict.rows_loaded, verdict.rows_refused) == (Status.LOADED, 2, 0)
+    kept = sorted(lake.rows("bronze.files_trade_history"), key=lambda row: row["line_number"])
+    assert [(row["dataset"], row["file_name"], row["line_number"]) for row in kept] == [
+        ("trade_history", "t.csv", 2),
+        ("trade_history", "t.csv", 4),
+    ]
+    assert {row["checksum"] for row in kept} == {verdict.checksum}
+    assert json.loads(kept[0]["row_json"]) == dict(
+        zip(header.split(","), rows[0].split(","), strict=True)
+    )
+    second = json.loads(kept[1]["row_json"])
+    assert (second["event_time"], second["price"]) == ("1723204800000000", "61837.64")
+    assert second["aggressor_side"] is None
 
 
 def test_a_file_of_nobody_knows_what_is_refused(lake: FileLake) -> None:

@@ -44,9 +44,9 @@ class FakeSource:
             raise self.error
 
 
-def write_program(path: Path, exit_code: int = 0) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(f"#!/bin/sh\necho a reason\nexit {exit_code}\n")
+def write_program(path: Path, exit_code: int = 0, says: str = "a reason") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{says}'\nexit {exit_code}\n")
     path.chmod(0o755)
 
 
@@ -130,15 +130,53 @@ def test_of_two_that_fetch_at_once_one_waits_and_makes_nothing(empty: Settings) 
     assert (len(first.made), second.made) == (1, [])
 
 
-def test_the_machines_own_commands_will_do_where_that_is_allowed(
-    empty: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_program(tmp_path / "usr" / "bin" / "server")
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder whose ``bin`` is all there is on PATH."""
     monkeypatch.setenv("PATH", str(tmp_path / "usr" / "bin"))
-    assert cache.find(empty, server(FakeSource(), from_path=True)) == tmp_path / "usr"
+    return tmp_path / "usr"
+
+
+def test_the_machines_own_commands_will_do_where_that_is_allowed(
+    empty: Settings, machine: Path
+) -> None:
+    write_program(machine / "bin" / "server", says="server, version 1.0")
+    assert cache.find(empty, server(FakeSource(), from_path=True)) == machine
     assert cache.find(empty, server(FakeSource())) is None
     both = Distribution("x", FakeSource(), commands=("server", "client"), from_path=True)
     assert cache.find(empty, both) is None, "one of two commands is not enough"
+    write_program(machine / "bin" / "client", says="client, version 1.1")
+    assert cache.find(empty, both) is None, "the other is of another version"
+    write_program(machine / "bin" / "client", says="client, version 1.0")
+    assert cache.find(empty, both) == machine
+
+
+@pytest.mark.parametrize(
+    ("pinned", "says", "will_do"),
+    [
+        ("2.42.0", "prometheus, version 2.42.0+ds (branch: debian/sid, revision: 2.42.0+ds)", True),
+        ("2.42.0", "prometheus, version 3.5.0 (branch: HEAD, revision: 8be3a94)", False),
+        ("2.42.0", "prometheus, version 12.42.0", False),
+        ("2.42.0", "prometheus, version 2.42.01", False),
+        ("2.42.0", "prometheus, version 2.42.0-rc.1 (branch: HEAD, revision: 8be3a94)", False),
+        ("2.42.0", "prometheus, version 2x42.0", False),
+        ("1.26.8", "server, version 1.0\n  go version: go1.26.8\n  of 1.26.8", False),
+        ("v0.28.1", "amtool, version 0.28.1 (branch: , revision: unknown)", True),
+        ("v2.28.1", "Docker Compose version v2.28.1", True),
+        ("v2.28.1", "Docker Compose version v2.40.0", False),
+    ],
+)
+def test_of_the_machines_own_commands_only_the_pinned_version_will_do(
+    empty: Settings, machine: Path, pinned: str, says: str, will_do: bool
+) -> None:
+    write_program(machine / "bin" / "server", says=says)
+    item = server(FakeSource(version=pinned), from_path=True)
+    assert cache.find(empty, item) == (machine if will_do else None)
+
+
+def test_a_command_that_does_not_answer_will_not_do(empty: Settings, machine: Path) -> None:
+    write_program(machine / "bin" / "server", exit_code=1, says="server, version 1.0")
+    assert cache.find(empty, server(FakeSource(), from_path=True)) is None
 
 
 def test_the_stack_has_every_server_and_the_embedded_profile_none() -> None:

@@ -53,7 +53,7 @@ def test_go_must_be_new_enough(commands: Path, version: str, enough: bool) -> No
         assert find_go("1.24.0", "minio") == version
     else:
         with pytest.raises(
-            DistributionError, match=r"Go 1\.9 is too old: .*your own minio on PATH"
+            DistributionError, match=r"minio is built .* Go 1\.9 is too old: install Go 1\.24\.0"
         ):
             find_go("1.24.0", "minio")
 
