@@ -181,11 +181,10 @@ class Maintenance:
                 report.files_deleted = actions.expire(contract.name, doomed)
             report.snapshots_expired = len(doomed)
         with report.putting_off():
+            # A store stamps files by the clock, so that is what Iceberg holds their age against.
+            now = min(self._real_time, datetime.now(UTC))
             report.orphans_deleted = actions.remove_orphans(
-                contract.name,
-                location=table.location(),
-                now=self._real_time,
-                dry_run=self.dry_run,
+                contract.name, location=table.location(), now=now, dry_run=self.dry_run
             )
 
     @property

@@ -95,9 +95,8 @@ def test_days_stay_whole_when_a_late_event_comes_after_their_minutes_went(lake: 
     lake.batch(lake.land())
     assert_longer_bars_are_whole(lake)
     log = lake.events()
-    assert_same(
-        rows(lake, TRADES), naive_trades(log, include_tombstones=True), "trade_id", "event_time"
-    )
+    counted = [row for row in rows(lake, TRADES) if row["state"] in ("ACTIVE", "CORRECTED")]
+    assert_same(counted, naive_trades(log), "trade_id", "event_time")
     kept = {k: bar for k, bar in naive_bars(log).items() if bar.window_start >= MIDNIGHT}
     assert len(kept) == 2
     assert_same(rows(lake, MINUTES), kept, "window_start")
