@@ -49,6 +49,7 @@ class Attendant:
         next_job: Runs next, if any; ``reconcile`` takes turns with ``batch``.
         ended: Layers that ended by themselves and were started again, with their last words.
         done: Jobs by verb and how they ended.
+        runs: Jobs that ended well, in order: kind, when it began on the monotonic clock, seconds.
     """
 
     lake: EmbeddedLake
@@ -57,6 +58,7 @@ class Attendant:
     next_job: str | None = None
     ended: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    runs: list[tuple[str, float, float]] = field(default_factory=list)
     _job: Job | None = None
     _published: tuple[str, ...] | None = None
     _bounds: tuple[str, ...] = ()
@@ -100,6 +102,10 @@ class Attendant:
         """Whether a job of this kind runs, however far it is."""
         return self._job is not None and _kind(self._job.verb) == job
 
+    def next_run(self, job: str, after: float) -> float | None:
+        """Return how long the first job of a kind took that began after a time, and ended well."""
+        return next((took for kind, at, took in self.runs if kind == job and at > after), None)
+
     def kill_job(self) -> bool:
         """Kill the job; return whether it had not ended before."""
         job, self._job = self._job, None
@@ -137,6 +143,8 @@ class Attendant:
         assert code != DRIFT, f"the layers contradict each other:\n{tail}"
         if job.verb == "batch" and code == 0:
             self._published = self._bounds
+        if code == 0:
+            self.runs.append((_kind(job.verb), job.began_at, time.monotonic() - job.began_at))
         how = "done" if code == 0 else f"failed ({_reason(tail)})"
         self.done[f"{job.verb} {how}"] += 1
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.schedule import Planned
+from chaos.attendant import Attendant
+from chaos.schedule import JOBS, Planned
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from embedded_lake import EmbeddedLake
@@ -84,7 +85,8 @@ class Recovery:
         fault: The fault.
         ends: Where the log ended when it was over, behind a message that was sent after it.
         began_at: When it was over, on the monotonic clock.
-        seconds: By layer, how long it took to pass that.
+        seconds: By layer, how long it took to pass that; and of a job that was killed, how long
+            the next of its kind took.
     """
 
     fault: Planned
@@ -92,9 +94,12 @@ class Recovery:
     began_at: float
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def look(self, lake: EmbeddedLake) -> None:
+    def look(self, attendant: Attendant) -> None:
         """See who has passed; one that takes too long is an error."""
-        now = time.monotonic()
+        now, lake = time.monotonic(), attendant.lake
+        job = JOBS.get(self.fault.kind)
+        if job is not None and (seconds := attendant.next_run(job, self.began_at)) is not None:
+            self.seconds[job] = seconds
         for layer in self.missing:
             if all(self._passed(lake, layer, topic) for topic in TOPICS[layer]):
                 self.seconds[layer] = now - self.began_at
@@ -107,6 +112,12 @@ class Recovery:
         """The layers that have not passed."""
         return [layer for layer in TOPICS if layer not in self.seconds]
 
+    @property
+    def missing_job(self) -> str | None:
+        """The job that was killed, while none of its kind has ended well since."""
+        job = JOBS.get(self.fault.kind)
+        return None if job in self.seconds else job
+
     def _passed(self, lake: EmbeddedLake, layer: str, topic: str) -> bool:
         reached = HOW_FAR[layer](lake, topic)
         return all(reached.get(place, 0) >= end for place, end in self.ends[topic].items())
@@ -116,22 +127,27 @@ class Recovery:
 class Recoveries:
     """Of all faults so far; looked at twice a second."""
 
-    lake: EmbeddedLake
+    attendant: Attendant
     all: list[Recovery] = field(default_factory=list)
     _looked_at: float = 0.0
 
     def begin(self, fault: Planned, over_at: float) -> None:
         """Watch for the recovery from a fault that was over at a time of the monotonic clock."""
-        self.all.append(Recovery(fault, log_ends(self.lake), over_at))
+        self.all.append(Recovery(fault, log_ends(self.attendant.lake), over_at))
 
     def step(self) -> None:
         """Look at what is still missing."""
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         for recovery in self.all:
-            recovery.look(self.lake)
+            recovery.look(self.attendant)
         self._looked_at = time.monotonic()
 
     def have(self, layers: Iterable[str]) -> bool:
         """Whether these layers have recovered from everything."""
         return not any(layer in one.missing for one in self.all for layer in layers)
+
+    @property
+    def missing_jobs(self) -> set[str]:
+        """The kinds of jobs of which none has ended well since one was killed."""
+        return {one.missing_job for one in self.all if one.missing_job}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from chaos.schedule import Kind
+from chaos.schedule import JOBS, Kind, Planned
 
 LAYERS = {"land": "lander", "speed": "speed layer"}
 
@@ -33,7 +33,8 @@ class Report:
     Attributes:
         seed: Gives the same schedule again.
         seconds: How long all of it took.
-        faults: By kind, the seconds that each layer took to pass what was sent after each.
+        faults: Each, and the seconds that each layer took to pass what was sent after it; of a
+            job that was killed, the seconds that the next of its kind took.
         acknowledged: Messages that their senders know to be in the log.
         streams: Where they are.
         jobs: Jobs by verb and end.
@@ -42,7 +43,7 @@ class Report:
 
     seed: int
     seconds: float
-    faults: Sequence[tuple[Kind, Mapping[str, float]]]
+    faults: Sequence[tuple[Planned, Mapping[str, float]]]
     acknowledged: int
     streams: Sequence[Stream]
     jobs: Counter[str] = field(default_factory=Counter)
@@ -52,6 +53,7 @@ class Report:
         return "\n".join(
             [
                 f"seed {self.seed}: {len(self.faults)} faults in {self.seconds:.0f} s",
+                *(_recovery_line(fault, seconds) for fault, seconds in self.faults),
                 *self._fault_lines(),
                 f"{self.acknowledged:,} events sent and acknowledged",
                 *self._stream_lines(),
@@ -64,10 +66,13 @@ class Report:
     def _fault_lines(self) -> Iterable[str]:
         yield _columns("fault", "times", *(f"{name} again after" for name in LAYERS.values()))
         for kind in Kind:
-            seconds = [passed for found, passed in self.faults if found is kind]
+            seconds = [passed for found, passed in self.faults if found.kind is kind]
             if seconds:
                 times = (_times([passed[layer] for passed in seconds]) for layer in LAYERS)
-                yield _columns(kind, str(len(seconds)), *times)
+                line = _columns(kind, str(len(seconds)), *times)
+                if job := JOBS.get(kind):
+                    line += f"; the next {job} took {_times([one[job] for one in seconds])}"
+                yield line
 
     def _stream_lines(self) -> Iterable[str]:
         yield _columns("topic", "in the log", "accounted for once", "accepted, of them repeated")
@@ -78,6 +83,12 @@ class Report:
                 f"{stream.accounted_for:,}",
                 f"{stream.accepted:,}, {stream.repeated:,}",
             )
+
+
+def _recovery_line(fault: Planned, seconds: Mapping[str, float]) -> str:
+    names = LAYERS | {job: f"the next {job} took" for job in JOBS.values()}
+    told = ", ".join(f"{names[name]} {passed:.1f} s" for name, passed in seconds.items())
+    return f"  {fault}: {told}"
 
 
 def _times(seconds: Sequence[float]) -> str:

@@ -21,7 +21,9 @@ class Kind(StrEnum):
     CLOCK = "clock steps back"
 
 
-KILLS = frozenset({Kind.LANDER, Kind.SPEED, Kind.BATCH, Kind.MAINTAIN})
+# By which job a schedule kills, which one it is.
+JOBS = {Kind.BATCH: "batch", Kind.MAINTAIN: "maintain"}
+KILLS = frozenset({Kind.LANDER, Kind.SPEED, *JOBS})
 # A lander is back in a second or two, a Spark driver takes ten.
 ROUND = (Kind.LANDER, Kind.LANDER, *Kind)
 # The moment is drawn from so many seconds of work: longer than a commit, a micro-batch, and most
