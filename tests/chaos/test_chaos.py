@@ -45,7 +45,7 @@ FAULTS = int(os.environ.get("CHAOS_FAULTS") or 33)
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 + 60 * FAULTS)]
 
 # The last batch and the last reconciliations have the machine for themselves.
-JOB_SECONDS = 300.0
+JOB_SECONDS = 600.0
 
 
 @dataclass
