@@ -43,7 +43,8 @@ def configure_logging(process: str, level: str = "INFO", stream: TextIO | None =
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     style: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Without the values of variables, which another formatter adds: secrets are among them.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if (stream or sys.stderr).isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -42,6 +42,22 @@ def test_an_exception_is_in_the_line() -> None:
     assert "FileNotFoundError" in json.loads(stream.getvalue())["exception"]
 
 
+def test_a_terminal_shows_where_an_exception_came_from_but_no_values() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    configure_logging("land", "INFO", stream)
+    secret = "-".join(["hun", "ter"])
+    try:
+        Path(f"/no/such/{len(secret)}").read_text()
+    except OSError:
+        structlog.get_logger().exception("commit failed")
+    assert "read_text()" in stream.getvalue()
+    assert secret not in stream.getvalue()
+
+
 def test_metrics_are_served_on_this_machine() -> None:
     registry = CollectorRegistry()
     Counter("events", "Events seen.", registry=registry).inc(7)
