@@ -14,6 +14,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
+from lakehouse.tracing import configure_tracing
 
 app = typer.Typer()
 app.registered_commands += maintenance_app.registered_commands
@@ -56,6 +57,7 @@ def batch(
     interval, (datasets, references) = Interval.parse(start, end), chosen_for_batch(dataset)
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
+    configure_tracing("batch", settings.otlp_endpoint)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
     wait_until_landed(
         catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds
@@ -125,6 +127,7 @@ def backfill(
     datasets = chosen(dataset)
     settings = get_settings("batch")
     configure_logging("backfill", settings.log_level)
+    configure_tracing("backfill", settings.otlp_endpoint)
     spark, catalog = spark_session(settings, "backfill"), load_catalog(settings)
     try:
         # A session of its own for each: their temporary views must not meet.
@@ -165,6 +168,7 @@ def reconcile(start: Start, end: End, dataset: Datasets = None, as_json: AsJson 
     interval, datasets = Interval.parse(start, end), chosen(dataset)
     settings = get_settings("batch")
     configure_logging("reconcile", settings.log_level)
+    configure_tracing("reconcile", settings.otlp_endpoint)
     spark, catalog = spark_session(settings, "reconcile"), load_catalog(settings)
     try:
         records = [

@@ -18,11 +18,13 @@ from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
 from lakehouse.audit_trail import append_rows
+from lakehouse.coverage import DEAD_LETTERS
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
+from lakehouse.tracing import RUN, describe_span, run_span, table_span
 from lakehouse.transforms.events import decode
 from schemas.registry import schema_registry
 from schemas.topic_schemas import topic_schemas
@@ -85,9 +87,15 @@ class BatchJob:
             AuditError: The result is not sound; nothing but the refused events was published.
             QualityError: It breaks a rule; likewise.
         """
-        snapshot_id = self.landed_through(interval.end)
-        hours = touched_hours(self.bronze(interval.end), interval)
+        with run_span(KIND, self.dataset.name, interval):
+            return self._run(interval, cause)
+
+    def _run(self, interval: Interval, cause: str | None) -> Report:
+        with table_span("read", self._source):
+            snapshot_id = self.landed_through(interval.end)
+            hours = touched_hours(self.bronze(interval.end), interval)
         run = Run(KIND, self.dataset.name, interval, hours, cause=cause)
+        describe_span({RUN: run.run_id})
         runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
         runs.record(run, Status.STARTED, snapshots={self._source: snapshot_id})
@@ -192,7 +200,8 @@ class BatchJob:
     def write_refused(self, interval: Interval) -> None:
         """Write the refused events of an interval to the dead letters, each of them once."""
         events = self._judge(self.bronze(interval.end).where(ingested_in(interval)))
-        write_dead_letters(self.spark, events, self.dataset.topic, interval)
+        with table_span("write", DEAD_LETTERS):
+            write_dead_letters(self.spark, events, self.dataset.topic, interval)
 
     def _publish(self, run: Run, runs: RunLog) -> Report:
         before = Interval(BEFORE_ALL, run.interval.end)
@@ -232,10 +241,11 @@ def inspect(catalog: Catalog, run: Run, rows: DataFrame, audit: Audit) -> None:
         AuditError: It is not sound.
         QualityError: A rule forbids to publish it.
     """
-    findings, answers = check(audit.contract, rows, run.interval, beside=audit.asked)
-    if findings:
-        found = [finding.row(run.run_id, run.interval) for finding in findings]
-        append_rows(catalog, QUALITY_CHECKS, found)
-    audit.judge(answers)
-    if any(finding.forbids for finding in findings):
-        raise QualityError(findings)
+    with table_span("audit", audit.contract.name):
+        findings, answers = check(audit.contract, rows, run.interval, beside=audit.asked)
+        if findings:
+            found = [finding.row(run.run_id, run.interval) for finding in findings]
+            append_rows(catalog, QUALITY_CHECKS, found)
+        audit.judge(answers)
+        if any(finding.forbids for finding in findings):
+            raise QualityError(findings)

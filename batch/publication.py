@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch.quality import QualityError
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.errors import LakehouseError
+from lakehouse.tracing import table_span
 
 # Begins the name of a branch that holds what was not published because of its quality.
 QUARANTINE = "quarantine_"
@@ -85,11 +86,13 @@ class Branch:
         Raises:
             PublishConflictError: The table was published to since the branch was made.
         """
+        forward = (
+            f"CALL {CATALOG_NAME}.system.fast_forward("
+            f"table => '{CATALOG_NAME}.{self.table}', branch => 'main', to => '{self.name}')"
+        )
         try:
-            spark.sql(
-                f"CALL {CATALOG_NAME}.system.fast_forward("
-                f"table => '{CATALOG_NAME}.{self.table}', branch => 'main', to => '{self.name}')"
-            ).collect()
+            with table_span("publish", self.table):
+                spark.sql(forward).collect()
         # PySpark wraps those Java exceptions that it knows, and hands others over as they are.
         except (Py4JJavaError, PySparkException) as error:
             if "is not an ancestor of" not in str(error):

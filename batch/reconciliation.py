@@ -32,6 +32,7 @@ from lakehouse.intervals import Interval
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
+from lakehouse.tracing import ROWS, RUN, VERDICT, describe_span, run_span, table_span
 from schemas import contract
 
 RECONCILIATIONS = "ops.reconciliations"
@@ -81,18 +82,26 @@ class Reconciliation:
         Raises:
             NotPublishedError: A part of the interval has no published batch run.
         """
-        name, topic = self.dataset.name, self.dataset.topic
-        runs = RunLog(self.catalog)
-        if gaps := runs.unpublished("batch", name, interval):
+        name = self.dataset.name
+        if gaps := RunLog(self.catalog).unpublished("batch", name, interval):
             raise NotPublishedError(
                 f"batch has not published {name} of {', '.join(map(str, gaps))}: run it before "
                 "reconciling"
             )
-        run = Run("reconcile", name, interval, ())
+        with run_span("reconcile", name, interval):
+            return self._run(Run("reconcile", name, interval, ()))
+
+    def _run(self, run: Run) -> list[Record]:
+        describe_span({RUN: run.run_id})
         progress = read_progress(self.catalog.load_table(bronze_table(self.dataset)))
         origin = LogPosition(progress.generation if progress else 0, 0).encode()
-        covered = batch_coverage(self.catalog, name, topic, origin)
-        records = [self._reconcile(pair, covered) for pair in self.dataset.pairs]
+        covered = batch_coverage(self.catalog, run.dataset, self.dataset.topic, origin)
+        records = []
+        for pair in self.dataset.pairs:
+            with table_span("reconcile", pair.batch):
+                record = self._reconcile(pair, covered)
+                describe_span({ROWS: record.comparison.compared, VERDICT: record.verdict})
+                records.append(record)
         for record in records:
             append_rows(self.catalog, RECONCILIATIONS, [_row(run, record, covered)])
             _log.info("reconciled", table=record.table, verdict=record.verdict)

@@ -27,6 +27,7 @@ from batch.steps import write_keyed
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval
 from lakehouse.resilience import retrying
+from lakehouse.tracing import RUN, describe_span, run_span
 from lakehouse.transforms.reference import eod_bars, instruments
 
 KIND = "reference"
@@ -117,6 +118,11 @@ class ReferenceJob:
         if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
             return None
         runs.record(run, Status.STARTED, snapshots={self.reference.source: snapshot.snapshot_id})
+        with run_span(KIND, run.dataset, interval):
+            return self._run(run, runs, seen)
+
+    def _run(self, run: Run, runs: RunLog, seen: int | None) -> Report:
+        describe_span({RUN: run.run_id})
         conflicts = Conflicts()
 
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
@@ -136,7 +142,7 @@ class ReferenceJob:
             rows_written=sum(report.rows.values()),
             detail=conflicts.detail,
         )
-        _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
+        _log.info("published", interval=str(run.interval), dataset=run.dataset, **report.rows)
         return report
 
     def _publish(self, run: Run, runs: RunLog, seen: int | None) -> Report:

@@ -13,6 +13,7 @@ from batch.inputs import ingested_in, rows_of_hours, within, within_sql
 from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
+from lakehouse.tracing import ROWS, describe_span, table_span
 from schemas import contract
 from schemas.contract import TableContract
 
@@ -50,21 +51,23 @@ def write_hours(
     hours = covering(as_of)
     # Not by overwriting partitions: of a partitioning that the table once had, none would go.
     # Until the branch is published nobody sees the two steps.
-    work.spark.sql(f"DELETE FROM {branch.target} WHERE {within_sql(time, hours)}")
-    (
-        rows.observe(computed, F.count("*").alias("rows"))
-        .sortWithinPartitions(*table.sort_order)
-        .writeTo(branch.target)
-        # The audit finds nulls where none may be; Spark can't tell them from nullable columns.
-        .option("check-nullability", "false")
-        # A run is mostly one hour, which is one partition: one task would write all of it. And
-        # Iceberg would sort by hour first, which it computes anew for each comparison.
-        .option("use-table-distribution-and-ordering", "false")
-        .option("fanout-enabled", "true")
-        .append()
-    )
-    count: int = computed.get["rows"]
-    work.inspect(branch.read(work.spark).where(within(time, hours)), Audit(table, count))
+    with table_span("write", branch.table):
+        work.spark.sql(f"DELETE FROM {branch.target} WHERE {within_sql(time, hours)}")
+        (
+            rows.observe(computed, F.count("*").alias("rows"))
+            .sortWithinPartitions(*table.sort_order)
+            .writeTo(branch.target)
+            # The audit finds nulls where none may be; Spark can't tell them from nullable columns.
+            .option("check-nullability", "false")
+            # A run is mostly one hour, which is one partition: one task would write all of it. And
+            # Iceberg would sort by hour first, which it computes anew for each comparison.
+            .option("use-table-distribution-and-ordering", "false")
+            .option("fanout-enabled", "true")
+            .append()
+        )
+        count: int = computed.get["rows"]
+        describe_span({ROWS: count})
+        work.inspect(branch.read(work.spark).where(within(time, hours)), Audit(table, count))
     return Written({branch.table: count}, judged.get["refused"])
 
 
@@ -93,19 +96,21 @@ def write_keyed(
         batch.quality.QualityError: It breaks a rule that forbids to publish it.
     """
     table = contract(branch.table)
-    # Materialised, so that what is merged does not depend on the table that it is merged into.
-    rows = rows.select(*table.column_names).localCheckpoint()
-    now = branch.read(work.spark).where(where).select(*table.column_names)
-    changed = rows.subtract(now).localCheckpoint()
-    count: int = changed.count()
-    if count:
-        match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
-        changed.createOrReplaceTempView("changed_rows")
-        work.spark.sql(
-            f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
-            f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
-        )
-    work.inspect(branch.read(work.spark).where(where), Audit(table, rows.count(), totals))
+    with table_span("write", branch.table):
+        # Materialised, so that what is merged does not depend on the table that it is merged into.
+        rows = rows.select(*table.column_names).localCheckpoint()
+        now = branch.read(work.spark).where(where).select(*table.column_names)
+        changed = rows.subtract(now).localCheckpoint()
+        count: int = changed.count()
+        describe_span({ROWS: count})
+        if count:
+            match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
+            changed.createOrReplaceTempView("changed_rows")
+            work.spark.sql(
+                f"MERGE INTO {branch.target} AS target USING changed_rows AS source ON {match}"
+                f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
+            )
+        work.inspect(branch.read(work.spark).where(where), Audit(table, rows.count(), totals))
     return count
 
 
@@ -134,26 +139,28 @@ def replace_parts(
         batch.quality.QualityError: It breaks a rule that forbids to publish it.
     """
     table = contract(branch.table)
-    # Materialised, so that what is merged does not depend on the table that it is merged into.
-    rows = rows.select(*table.column_names).localCheckpoint()
+    with table_span("write", branch.table):
+        # Materialised, so that what is merged does not depend on the table that it is merged into.
+        rows = rows.select(*table.column_names).localCheckpoint()
 
-    def present() -> DataFrame:
-        known = branch.read(work.spark).join(F.broadcast(parts), parts.columns, "left_semi")
-        return known.select(*table.column_names)
+        def present() -> DataFrame:
+            known = branch.read(work.spark).join(F.broadcast(parts), parts.columns, "left_semi")
+            return known.select(*table.column_names)
 
-    changed = rows.subtract(present()).withColumn("gone", F.lit(False))
-    gone = present().join(rows, [*table.key], "left_anti").withColumn("gone", F.lit(True))
-    changes = changed.unionByName(gone).localCheckpoint()
-    count: int = changes.count()
-    if count:
-        match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
-        changes.createOrReplaceTempView("changes")
-        work.spark.sql(
-            f"MERGE INTO {branch.target} AS target USING changes AS source ON {match}"
-            " WHEN MATCHED AND source.gone THEN DELETE"
-            f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
-        )
-    work.inspect(present(), Audit(table, rows.count(), totals))
+        changed = rows.subtract(present()).withColumn("gone", F.lit(False))
+        gone = present().join(rows, [*table.key], "left_anti").withColumn("gone", F.lit(True))
+        changes = changed.unionByName(gone).localCheckpoint()
+        count: int = changes.count()
+        describe_span({ROWS: count})
+        if count:
+            match = " AND ".join(f"target.{column} = source.{column}" for column in table.key)
+            changes.createOrReplaceTempView("changes")
+            work.spark.sql(
+                f"MERGE INTO {branch.target} AS target USING changes AS source ON {match}"
+                " WHEN MATCHED AND source.gone THEN DELETE"
+                f" WHEN MATCHED THEN {_update(table)} WHEN NOT MATCHED THEN {_insert(table)}"
+            )
+        work.inspect(present(), Audit(table, rows.count(), totals))
     return count
 
 

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
     ivy_settings: Path | None = Field(
         default=None, description="Ivy settings of a company mirror; unset means Maven Central."
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Address of a collector of traces, OTLP over HTTP; unset means no traces.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Lowest level that is logged."
     )

@@ -18,6 +18,7 @@ from prometheus_client import (
 from structlog.typing import Processor
 
 from lakehouse.processes import LOOPBACK
+from lakehouse.tracing import add_trace
 
 # As every long-running verb has them.
 MetricsPort = Annotated[
@@ -39,6 +40,7 @@ def configure_logging(process: str, level: str = "INFO", stream: TextIO | None =
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

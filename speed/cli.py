@@ -13,6 +13,7 @@ from lakehouse.heartbeat import Heartbeat
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
+from lakehouse.tracing import configure_tracing
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,6 +55,7 @@ def speed(
 
     settings = get_settings("speed")
     configure_logging("speed", settings.log_level)
+    configure_tracing("speed", settings.otlp_endpoint)
     if metrics_port is not None:
         serve_metrics(metrics_port, host=metrics_host)
     stop = Event()

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 
 from lakehouse.catalog import CATALOG_NAME
+from lakehouse.tracing import table_span
 from lakehouse.transforms.events import decode
 from schemas import contract
 from schemas.registry import SchemaRegistry
@@ -82,7 +84,7 @@ def append(table: str, rows: DataFrame) -> None:
         .option("use-table-distribution-and-ordering", "false")
         .option("fanout-enabled", "true")
     )
-    with COMMIT_SECONDS.labels(table=table).time():
+    with COMMIT_SECONDS.labels(table=table).time(), table_span("commit", table):
         writer.append()
 
 
@@ -98,4 +100,10 @@ class AppendTogether:
 
     def __call__(self, rows: Mapping[str, DataFrame]) -> None:
         """Append row versions by table; return when all are committed."""
-        list(self._writers.map(append, rows.keys(), rows.values()))
+        # Each in the context of its micro-batch: its commits are steps of that one's trace.
+        appends = [
+            self._writers.submit(copy_context().run, append, table, versions)
+            for table, versions in rows.items()
+        ]
+        for one in appends:
+            one.result()

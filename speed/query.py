@@ -20,6 +20,7 @@ from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings, topic_id
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
+from lakehouse.tracing import micro_batch_span
 from schemas import landed_topics
 from schemas.registry import schema_registry
 from speed import metrics
@@ -199,13 +200,18 @@ def start_query(
     records = records_of(source.load(), generation).observe(
         metrics.OBSERVATION, *metrics.observed_columns()
     )
+
+    def process(micro_batch: DataFrame, number: int) -> None:
+        with micro_batch_span(topic, number):
+            fold.process(micro_batch)
+
     writer = (
         observations(
             flow, records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
         )
         .writeStream.queryName(f"speed_{topic}")
         .option("checkpointLocation", checkpoint.as_uri())
-        .foreachBatch(lambda micro_batch, _batch_id: fold.process(micro_batch))
+        .foreachBatch(process)
     )
     every = f"{settings.speed_trigger_seconds} seconds"
     return (

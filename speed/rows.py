@@ -10,6 +10,8 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
+from lakehouse.tracing import ROWS, describe_span
+
 _Key = TypeVar("_Key")
 
 
@@ -70,9 +72,10 @@ class News:
         rows = keep(micro_batch)
         touched = (
             rows.groupBy("log_partition", key.alias("key"))
-            .agg(F.min("last_offset").alias("first_position"))
+            .agg(F.min("last_offset").alias("first_position"), F.count("*").alias("observations"))
             .collect()
         )
+        describe_span({ROWS: sum(row.observations for row in touched)})
         if not touched:
             return None
         return cls(rows, frozenset(row.key for row in touched), _moved_by(touched))

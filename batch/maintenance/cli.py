@@ -14,6 +14,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
+from lakehouse.tracing import configure_tracing
 
 if TYPE_CHECKING:
     from batch.maintenance.report import Report
@@ -66,6 +67,7 @@ def maintain(
     # The owner of all tables: what the lander lands, batch may not touch.
     settings = get_settings("orchestration")
     configure_logging("maintain", settings.log_level)
+    configure_tracing("maintain", settings.otlp_endpoint)
     errors = Console(stderr=True)
     spark = spark_session(settings, "maintain")
     try:

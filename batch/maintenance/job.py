@@ -22,6 +22,7 @@ from batch.refs import drop_refs
 from batch.retirement import mark_retired
 from batch.runs import RunLog
 from lakehouse.audit_trail import append_rows
+from lakehouse.tracing import OUTCOME, describe_span, table_span
 from schemas.contract import TableContract
 
 MAINTENANCE = "ops.maintenance"
@@ -71,7 +72,9 @@ class Maintenance:
             if not self.catalog.table_exists(contract.name):
                 continue
             tell(contract.name)
-            reports.append(self._keep_up(contract))
+            with table_span("maintain", contract.name):
+                reports.append(self._keep_up(contract))
+                describe_span({OUTCOME: reports[-1].outcome.value})
             if not self.dry_run:
                 row = to_row(reports[-1], run_id, started_at=started_at, as_of=self.as_of)
                 append_rows(self.catalog, MAINTENANCE, [row])

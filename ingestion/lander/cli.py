@@ -13,6 +13,7 @@ from lakehouse.heartbeat import Heartbeat
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
+from lakehouse.tracing import configure_tracing
 
 # As `lakehouse up` and `lakehouse status` know it.
 PROCESS = "land"
@@ -52,6 +53,7 @@ def land(
     """
     settings = get_settings("ingest")
     configure_logging(PROCESS, settings.log_level)
+    configure_tracing(PROCESS, settings.otlp_endpoint)
     if metrics_port is not None:
         serve_metrics(metrics_port, host=metrics_host)
     stop = Event()

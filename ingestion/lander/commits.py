@@ -8,8 +8,10 @@ that another lander is at work.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import pyarrow as pa
+from opentelemetry.trace import Span
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table, TableProperties
 
@@ -17,6 +19,7 @@ from ingestion.lander import metrics
 from ingestion.lander.retries import persist
 from lakehouse.errors import LakehouseError
 from lakehouse.progress import Progress, read_progress
+from lakehouse.tracing import MESSAGES, TOPIC, table_span
 
 TopicProgress = Mapping[str, Progress | None]
 
@@ -60,13 +63,19 @@ class BronzeTable:
         Raises:
             FencedError: The table carries progress that is not of this process.
         """
-        with metrics.COMMIT_SECONDS.labels(table=self.name).time():
+        # Heartbeats would be most of what a collector keeps, and there is nothing to see in them.
+        traced = self._traced(len(rows)) if len(rows) else nullcontext()
+        with metrics.COMMIT_SECONDS.labels(table=self.name).time(), traced:
             persist(self._commit, self._attempt, rows, end)
         self.progress = dict(end)
 
     @property
     def _commit(self) -> str:
         return f"commit to {self.name}"
+
+    def _traced(self, rows: int) -> AbstractContextManager[Span]:
+        topic = {TOPIC: self._topics[0]} if len(self._topics) == 1 else {}
+        return table_span("commit", self.name, {MESSAGES: rows, **topic})
 
     def _attempt(self, rows: pa.Table, end: Mapping[str, Progress]) -> None:
         # Our own last commit is nearly always the newest; if not, the catalog refuses this one.

@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from trace_collector import Collected, TraceCollector, trace_collector
 
 from lakehouse.catalog import load_catalog
+from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
 from serving.engine import SqlEngine
 
@@ -82,12 +85,20 @@ def all_views(settings: Settings) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def toured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Any], str]:
+def collector() -> Iterator[TraceCollector]:
+    with trace_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def toured(
+    collector: TraceCollector, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Settings, dict[str, Any], str]:
     """A home in which the tour has ended well, its JSON, and what it said meanwhile."""
     settings = Settings(home=tmp_path_factory.mktemp("demo") / "home")
     done = subprocess.run(
         [*DEMO, "--speed", "30", "--json"],
-        env=environ(settings),
+        env=environ(settings) | {"LAKEHOUSE_OTLP_ENDPOINT": collector.endpoint},
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
@@ -135,6 +146,87 @@ def test_the_lake_stays_and_nothing_runs(toured: tuple[Settings, dict[str, Any],
     rows = SqlEngine(load_catalog(settings)).query("SELECT count(*) AS n FROM serving.trades")
     assert rows.to_pylist() == [{"n": 43249}]
     assert "Try next" in said
+
+
+def rows_of(spans: list[Collected]) -> int:
+    return sum(span.attributes["lakehouse.rows"] for span in spans)
+
+
+@pytest.mark.usefixtures("toured")
+def test_each_commit_of_the_lander_was_traced(collector: TraceCollector) -> None:
+    commits = collector.named("commit bronze.market_trades", "land")
+    assert {span.attributes["messaging.destination.name"] for span in commits} == {TRADES_TOPIC}
+    assert sum(span.attributes["messaging.batch.message_count"] for span in commits) == 43249
+
+
+@pytest.mark.usefixtures("toured")
+def test_each_micro_batch_was_traced_with_its_commits(collector: TraceCollector) -> None:
+    found = collector.named(f"process {TRADES_TOPIC}", "speed")
+    numbers = [span.attributes["lakehouse.micro_batch.id"] for span in found]
+    assert sorted(numbers) == list(range(len(found)))
+    assert rows_of(found) == 43249
+    for micro_batch in found:
+        assert {step.name for step in collector.steps_of(micro_batch)} == {
+            "commit silver.trades_rt",
+            "commit gold.bars_1m_rt",
+        }
+
+
+def test_a_batch_run_was_traced_step_by_step(
+    toured: tuple[Settings, dict[str, Any], str], collector: TraceCollector
+) -> None:
+    settings, _, _ = toured
+    [run] = collector.named("batch trades", "batch")
+    logged = SqlEngine(load_catalog(settings)).query(
+        "SELECT run_id, interval_start, interval_end FROM ops.runs "
+        "WHERE dataset = 'trades' AND kind = 'batch' AND status = 'PUBLISHED'"
+    )
+    [row] = logged.to_pylist()
+    assert run.is_root
+    assert run.attributes == {
+        "lakehouse.dataset": "trades",
+        "lakehouse.run.id": row["run_id"],
+        "lakehouse.interval.start": row["interval_start"].isoformat(),
+        "lakehouse.interval.end": row["interval_end"].isoformat(),
+    }
+    steps = collector.steps_of(run)
+    tables = ["silver.trades", "gold.bars_1m", "gold.bars_1h", "gold.market_daily"]
+    assert [step.name for step in steps] == [
+        "read bronze.market_trades",
+        *(f"write {table}" for table in tables),
+        *(f"publish {table}" for table in tables),
+    ]
+    for before, after in pairwise(steps):
+        assert run.started <= before.started <= before.ended <= after.started <= run.ended
+    for table, write in zip(tables, steps[1:5], strict=True):
+        assert [step.name for step in collector.steps_of(write)] == [f"audit {table}"]
+        assert write.attributes["lakehouse.rows"] > 0
+
+
+@pytest.mark.usefixtures("toured")
+def test_a_reconciliation_was_traced_with_its_verdicts(collector: TraceCollector) -> None:
+    [run] = collector.named("reconcile trades", "reconcile")
+    steps = collector.steps_of(run)
+    assert [step.name for step in steps] == [
+        "reconcile silver.trades",
+        "reconcile gold.bars_1m",
+    ]
+    assert {step.attributes["lakehouse.verdict"] for step in steps} == {"AGREE"}
+    assert rows_of(steps) > 0
+
+
+def test_the_upkeep_of_a_table_is_traced(
+    toured: tuple[Settings, dict[str, Any], str], collector: TraceCollector
+) -> None:
+    settings, _, _ = toured
+    subprocess.run(
+        [*LAKEHOUSE, "maintain", "--table", "gold.bars_1m", "--dry-run"],
+        env=environ(settings) | {"LAKEHOUSE_OTLP_ENDPOINT": collector.endpoint},
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    )
+    [span] = collector.named("maintain gold.bars_1m", "maintain")
+    assert span.attributes["lakehouse.outcome"] == "PLANNED"
 
 
 def test_what_is_tried_next_confirms_the_rest_and_prunes(

@@ -50,6 +50,17 @@ def test_what_a_service_is_told_is_a_setting(services: dict[str, Service]) -> No
         assert told <= known if name not in OFFICIAL else not told & known, name
 
 
+def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Service]) -> None:
+    told = {
+        name: service["environment"]["LAKEHOUSE_OTLP_ENDPOINT"]
+        for name, service in services.items()
+        if "LAKEHOUSE_OTLP_ENDPOINT" in service.get("environment", {})
+    }
+    assert told == dict.fromkeys(
+        ("land", "speed", "batch", "reconcile"), "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}"
+    )
+
+
 def test_profiles(services: dict[str, Service], native: dict[str, Component]) -> None:
     by_hand = {name for name, service in services.items() if service["profiles"] == ["by-hand"]}
     assert by_hand == {"batch", "reconcile", "produce", "sql"}

@@ -159,3 +159,9 @@ def test_a_server_is_known_by_the_name_that_its_certificate_has(
     assert {*found} == servers
     ports = [port["port"] for port in found["kafka"]["spec"]["ports"]]
     assert ports == [9092, 9094, 9095, 9404]
+
+
+def test_what_traces_its_work_is_told_where_to_send_it(pods: dict[str, Manifest]) -> None:
+    for name in ("land", "speed"):
+        told = {one["name"]: one.get("value") for one in container(pods[name])["env"]}
+        assert told["LAKEHOUSE_OTLP_ENDPOINT"] == "http://jaeger:4318"
