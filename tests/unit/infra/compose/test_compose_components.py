@@ -1,9 +1,11 @@
 """docker-compose.yml runs what the native stack runs, component by component."""
 
+import yaml
 from compose_file import OFFICIAL, ONLY_IN_CONTAINERS, Service
 
+from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
-from lakehouse.infra import CHECKOUT
+from lakehouse.infra import CHECKOUT, infra_file
 from lakehouse.settings import Settings
 
 # What a service waits for that its component does not come after, beside `init`.
@@ -41,6 +43,34 @@ def test_a_service_waits_for_what_its_component_comes_after(
             ends = before == "init" or native[before].launch is None
             expected = "service_completed_successfully" if ends else "service_healthy"
             assert how == {"condition": expected}, (name, before)
+
+
+def test_a_server_is_checked_in_its_container_or_by_another(
+    services: dict[str, Service],
+) -> None:
+    unchecked = {
+        name: service
+        for name, service in services.items()
+        if service["restart"] != "no" and "healthcheck" not in service
+    }
+    assert unchecked.keys() == ASKED_BY_OTHERS.keys()
+    for name, (neighbour, url) in ASKED_BY_OTHERS.items():
+        assert set(services[name]["networks"]) & set(services[neighbour]["networks"])
+        assert "wget" in services[neighbour]["healthcheck"]["test"]
+        assert url.startswith(f"http://{name}:")
+    told = yaml.safe_load(infra_file("fluent-bit/fluent-bit.yml").read_text())["service"]
+    assert told["http_server"] is told["health_check"] is True
+    assert f":{told['http_port']}/" in ASKED_BY_OTHERS["logs"][1]
+
+
+def test_jaeger_listens_where_it_is_asked(services: dict[str, Service]) -> None:
+    told = yaml.safe_load(infra_file("jaeger/jaeger.yml").read_text())
+    spans = told["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    assert spans.rpartition(":")[2] == services["land"]["environment"][
+        "LAKEHOUSE_OTLP_ENDPOINT"
+    ].rstrip("}").rpartition(":")[2]
+    health = told["extensions"]["healthcheckv2"]["http"]["endpoint"]
+    assert f"http://{health}/status" in services["jaeger"]["healthcheck"]["test"]
 
 
 def test_what_a_service_is_told_is_a_setting(services: dict[str, Service]) -> None:
