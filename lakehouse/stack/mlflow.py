@@ -6,6 +6,7 @@ from urllib.request import urlopen
 
 from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
+from lakehouse.infra import infra_file
 from lakehouse.stack import minio, postgresql
 from lakehouse.stack.http import tls_context
 from lakehouse.stack.installation import REGION, Installation
@@ -44,11 +45,10 @@ def _launch(installation: Installation) -> Launch:
         "AWS_ACCESS_KEY_ID": minio.MLFLOW_USER,
         "AWS_SECRET_ACCESS_KEY": installation.secret(f"{minio.NAME}-{minio.MLFLOW_USER}"),
         "AWS_DEFAULT_REGION": REGION,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    argv = [str(distribution(installation.settings, NAME) / "bin" / "mlflow"), "server"]
-    argv += ["--host", installation.listen_host, "--port", str(port), "--workers", "1"]
-    argv += ["--artifacts-destination", f"s3://{minio.MODELS_BUCKET}", "--serve-artifacts"]
+    argv = [str(distribution(installation.settings, NAME) / "bin" / "mlflow")]
+    argv += ["--env-file", str(infra_file("mlflow/mlflow.env")), "server"]
+    argv += ["--host", installation.listen_host, "--port", str(port)]
     argv += ["--uvicorn-opts", f"--ssl-certfile {own.certificate} --ssl-keyfile {own.key}"]
     return Launch(argv, environ, port)
 

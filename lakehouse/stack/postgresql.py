@@ -134,9 +134,8 @@ def _launch_exporter(installation: Installation) -> Launch:
     binaries = distribution(installation.settings, EXPORTER) / "bin"
     verified = f"sslmode=verify-full&sslrootcert={installation.authority.file}"
     argv = [str(binaries / "prometheus-postgres-exporter")]
+    argv += [f"@{infra_file('postgresql-exporter/flags')}"]
     argv += [f"--web.listen-address={installation.listen_address(EXPORTER)}"]
-    # Asks for what PostgreSQL 17 has moved to another view, and logs an error at every scrape.
-    argv += ["--no-collector.bgwriter"]
     return Launch(
         argv,
         environ={

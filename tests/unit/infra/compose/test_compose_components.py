@@ -7,6 +7,7 @@ from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT, infra_file
 from lakehouse.settings import Settings
+from lakehouse.stack import minio
 
 # What a service waits for that its component does not come after, beside `init`.
 MORE_TO_WAIT_FOR = {"metrics": {"views"}}
@@ -66,9 +67,10 @@ def test_a_server_is_checked_in_its_container_or_by_another(
 def test_jaeger_listens_where_it_is_asked(services: dict[str, Service]) -> None:
     told = yaml.safe_load(infra_file("jaeger/jaeger.yml").read_text())
     spans = told["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    assert spans.rpartition(":")[2] == services["land"]["environment"][
-        "LAKEHOUSE_OTLP_ENDPOINT"
-    ].rstrip("}").rpartition(":")[2]
+    assert (
+        spans.rpartition(":")[2]
+        == services["land"]["environment"]["LAKEHOUSE_OTLP_ENDPOINT"].rstrip("}").rpartition(":")[2]
+    )
     health = told["extensions"]["healthcheckv2"]["http"]["endpoint"]
     assert f"http://{health}/status" in services["jaeger"]["healthcheck"]["test"]
 
@@ -89,6 +91,25 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
     assert told == dict.fromkeys(
         ("land", "speed", "batch", "reconcile"), "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}"
     )
+
+
+def test_every_server_that_is_not_ours_has_its_configuration_in_infra(
+    services: dict[str, Service],
+) -> None:
+    ours = {"land", "speed", "metrics"}
+    elsewhere = {
+        "registry": "apicurio",
+        "logs": "fluent-bit",
+        **dict.fromkeys(("spark-master", "spark-worker-1", "spark-worker-2"), "spark"),
+    }
+    for name, service in services.items():
+        if service["restart"] != "no" and name not in ours:
+            assert any((CHECKOUT / "infra" / elsewhere.get(name, name)).iterdir()), name
+
+
+def test_mlflow_keeps_models_in_the_bucket_that_is_made_for_them() -> None:
+    told = infra_file("mlflow/mlflow.env").read_text()
+    assert f"\nMLFLOW_ARTIFACTS_DESTINATION=s3://{minio.MODELS_BUCKET}\n" in told
 
 
 def test_profiles(services: dict[str, Service], native: dict[str, Component]) -> None:
