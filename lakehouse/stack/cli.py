@@ -1,4 +1,4 @@
-"""``lakehouse stack``: what the containers of the stack run."""
+"""``lakehouse stack``: what the containers of the stack run, and who may ask its Trino."""
 
 import sys
 from typing import Annotated
@@ -9,7 +9,8 @@ from lakehouse.components import Component, ComponentError
 from lakehouse.settings import Settings, get_settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="One component of the stack at a time, as containers run it."
+    no_args_is_help=True,
+    help="One component of the stack at a time, as containers run it; who may ask its Trino.",
 )
 
 Name = Annotated[str, typer.Argument(help="A component, as `lakehouse status` names it.")]
@@ -49,6 +50,34 @@ def health(name: Name) -> None:
 
     settings = get_settings()
     sys.exit(0 if foreground.is_ready(_component(settings, name), settings) else 1)
+
+
+@app.command()
+def analyst(
+    name: Annotated[str, typer.Argument(help="Small letters, digits, underscores.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Let them in no longer.")] = False,
+) -> None:
+    """Let one more analyst into Trino, as the user analyst_NAME with a password of their own.
+
+    They may do what the user analyst may, and wait in a queue of their own. A Trino that runs
+    natively knows within ten seconds; one in a container when it is started again.
+
+    Example: lakehouse stack analyst jane
+    """
+    from lakehouse.stack import analysts
+    from lakehouse.stack.installation import Installation
+
+    settings = get_settings()
+    if not settings.on_stack:
+        raise ComponentError(f"{settings.home} is no home of a stack: only a stack has Trino")
+    installation = Installation(settings)
+    with installation.supervisor.exclusive():
+        user = (analysts.remove if remove else analysts.add)(installation, name)
+        is_told = analysts.tell_trino(installation)
+    knows = "Trino knows within ten seconds" if is_told else "Trino knows when it is started again"
+    file = installation.home / "secrets" / f"trino-{user}"
+    typer.echo(f"{user} is let in no longer" if remove else f"{user}: the password is in {file}")
+    typer.echo(knows)
 
 
 def _component(settings: Settings, name: str) -> Component:

@@ -109,6 +109,14 @@ class Installation:
             write_secretly(file, secrets.token_urlsafe(24).encode())
         return file.read_text()
 
+    def known_secrets(self) -> list[str]:
+        """Return the names of the secrets that there are."""
+        return [file.name for file in self._secrets.iterdir()] if self._secrets.is_dir() else []
+
+    def forget(self, name: str) -> None:
+        """Delete a secret."""
+        (self._secrets / name).unlink()
+
     @cached_property
     def registry_key(self) -> RSAKey:
         """The key that the tokens for the schema registry are signed with."""

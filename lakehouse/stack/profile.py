@@ -9,11 +9,18 @@ from lakehouse.distributions import distribution
 from lakehouse.errors import LakehouseError
 from lakehouse.java import TRUSTSTORE_PASSWORD
 from lakehouse.settings import Settings, get_settings
-from lakehouse.stack import kafka, minio, mlflow, postgresql, prometheus, registry, spark, trino
+from lakehouse.stack import (
+    analysts,
+    kafka,
+    minio,
+    mlflow,
+    postgresql,
+    prometheus,
+    registry,
+    spark,
+    trino,
+)
 from lakehouse.stack.installation import REGION, WAREHOUSE, Installation
-
-# Of infra/trino/rules.json.
-TRINO_USERS = ("orchestration", "serving", "dashboard", "analyst", "monitor")
 
 
 class ProfileError(LakehouseError):
@@ -73,7 +80,7 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
 
 
 def _trino(installation: Installation) -> Component:
-    own = (*(f"{trino.NAME}-{user}" for user in TRINO_USERS), f"{trino.NAME}-internal")
+    own = (*(f"{trino.NAME}-{user}" for user in analysts.TRINO_USERS), f"{trino.NAME}-internal")
     theirs = (f"{postgresql.NAME}-{postgresql.CATALOG}", f"{minio.NAME}-serving")
     # The catalog's own tables are made by whoever makes the lake's.
     return trino.component(
@@ -91,7 +98,7 @@ def _trino_inputs(installation: Installation) -> trino.TrinoInputs:
         ca_file=installation.authority.file,
         truststore=installation.authority.truststore,
         truststore_password=TRUSTSTORE_PASSWORD,
-        passwords={user: installation.secret(f"{trino.NAME}-{user}") for user in TRINO_USERS},
+        passwords=analysts.trino_passwords(installation),
         internal_secret=installation.secret(f"{trino.NAME}-internal"),
         catalog_url=(
             f"jdbc:postgresql://{catalog}?sslmode=verify-full"

@@ -103,7 +103,7 @@ def launch(inputs: TrinoInputs) -> Launch:
     (folder / "plugins").mkdir(exist_ok=True)
     for plugin in PLUGINS:
         _link(folder / "plugins" / plugin, inputs.distribution / "plugin" / plugin)
-    write_secretly(_password_file(inputs), _password_lines(inputs.passwords).encode())
+    write_passwords(inputs.home, inputs.passwords)
     own = [
         f"-Djavax.net.ssl.trustStore={inputs.truststore}",
         f"-Djavax.net.ssl.trustStorePassword={inputs.truststore_password}",
@@ -120,6 +120,21 @@ def launch(inputs: TrinoInputs) -> Launch:
     return Launch(argv, environ(inputs), inputs.port)
 
 
+def write_passwords(home: Path, passwords: Mapping[str, str]) -> None:
+    """Write whom Trino lets in; one that runs reads it again by ``file.refresh-period``.
+
+    Args:
+        home: The installation's.
+        passwords: By user.
+    """
+    write_secretly(password_file(home), _password_lines(passwords).encode())
+
+
+def password_file(home: Path) -> Path:
+    """Return the file of those whom Trino lets in; it is there once Trino was started."""
+    return home / NAME / "passwords"
+
+
 def environ(inputs: TrinoInputs) -> dict[str, str]:
     """Return every variable that the files of ``infra/trino`` name, and no other."""
     return {
@@ -129,7 +144,7 @@ def environ(inputs: TrinoInputs) -> dict[str, str]:
         "TRINO_PORT": str(inputs.port),
         "TRINO_CERTIFICATE": str(inputs.certificate),
         "TRINO_CA": str(inputs.ca_file),
-        "TRINO_PASSWORD_FILE": str(_password_file(inputs)),
+        "TRINO_PASSWORD_FILE": str(password_file(inputs.home)),
         "TRINO_INTERNAL_SECRET": inputs.internal_secret,
         "TRINO_CATALOG_URL": inputs.catalog_url,
         "TRINO_CATALOG_USER": inputs.catalog_user,
@@ -164,10 +179,6 @@ def password_line(user: str, password: str, salt: bytes) -> str:
 def _password_lines(passwords: Mapping[str, str]) -> str:
     lines = (password_line(u, p, secrets.token_bytes(SALT_BYTES)) for u, p in passwords.items())
     return "".join(f"{line}\n" for line in lines)
-
-
-def _password_file(inputs: TrinoInputs) -> Path:
-    return inputs.home / NAME / "passwords"
 
 
 def _settings(file: Path) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 from pyiceberg.catalog import Catalog
+from stack.running import RunningStack
 
 import schemas
 from lakehouse.catalog import load_catalog
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.stack
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SECONDS = 10.0
+# Twice what infra/trino/password-authenticator.properties has between two looks.
+KNOWN_SECONDS = 20.0
 # Of infra/trino/resource-groups.json: those that run at the same time.
 QUERIES_OF_AN_ANALYST = 2
 StackSettings = Callable[[str], Settings]
@@ -177,20 +180,47 @@ def test_serving_reads_the_audit_trail_and_writes_nothing(stack_settings: StackS
             engine.query(statement)
 
 
+# A short query may see itself on its way to the end.
+MINE = (
+    "SELECT DISTINCT resource_group_id FROM system.runtime.queries "
+    "WHERE state NOT IN ('FINISHED', 'FAILED')"
+)
+
+
 def test_each_query_runs_in_its_users_group(
     analyst: TrinoEngine, analyst_settings: Settings, stack_settings: StackSettings
 ) -> None:
-    # A short query may see itself on its way to the end.
-    mine = (
-        "SELECT DISTINCT resource_group_id FROM system.runtime.queries "
-        "WHERE state NOT IN ('FINISHED', 'FAILED')"
-    )
     for engine, group in (
         (analyst, ["lake", "analysts", "analyst"]),
         (TrinoEngine(as_user(analyst_settings, "dashboard")), ["lake", "dashboards"]),
         (TrinoEngine(stack_settings("serving")), ["lake", "serving"]),
     ):
-        assert engine.query(mine).column(0).to_pylist() == [group]
+        assert engine.query(MINE).column(0).to_pylist() == [group]
+
+
+def test_another_analyst_is_let_in_like_the_first_and_out_again(
+    stack: RunningStack, analyst_settings: Settings
+) -> None:
+    stack.run("stack", "analyst", "jane")
+    jane = TrinoEngine(as_user(analyst_settings, "analyst_jane"))
+
+    def is_let_in() -> bool:
+        try:
+            return jane.query("SELECT count(*) FROM serving.bars_1m").num_rows == 1
+        except AccessDeniedError:
+            return False
+
+    stack.wait_until(is_let_in, "Trino knows of another analyst", deadline_seconds=KNOWN_SECONDS)
+    with pytest.raises(AccessDeniedError, match=r"Cannot select from table lake.silver.trades"):
+        jane.query("SELECT * FROM silver.trades")
+    assert jane.query(MINE).column(0).to_pylist() == [["lake", "analysts", "analyst_jane"]]
+    assert TrinoEngine(analyst_settings).query("SELECT 1 AS n").num_rows == 1
+    stack.run("stack", "analyst", "jane", "--remove")
+    stack.wait_until(
+        lambda: not is_let_in(), "Trino knows who is gone", deadline_seconds=KNOWN_SECONDS
+    )
+    with pytest.raises(AccessDeniedError, match="refuses user analyst_jane"):
+        jane.query("SELECT 1")
 
 
 HEAVY = """
