@@ -193,7 +193,7 @@ def _tell_of_services(engine: Engine, seen: Record) -> None:
     seen.say("|---|---|---|---|---|")
     for container in sorted(engine.containers(), key=lambda found: str(found["Service"])):
         service, state = container["Service"], container["State"]
-        health = "-" if state == "exited" else _health(engine, container)
+        health = "-" if state == "exited" else health_of(engine, container)
         if state == "exited":
             state = f"ended with {container['ExitCode']}"
         used = memory.get(container["Name"], "-")
@@ -205,7 +205,7 @@ def _tell_of_services(engine: Engine, seen: Record) -> None:
     seen.say()
 
 
-def _health(engine: Engine, container: dict[str, Any]) -> str:
+def health_of(engine: Engine, container: dict[str, Any]) -> str:
     """Return a running container's health: as the engine has checked it, or as another asks it."""
     service, checked = container["Service"], str(container["Health"])
     if service not in ASKED_BY_OTHERS:
