@@ -15,10 +15,10 @@ BOARD = Board(
             "Now",
             (
                 Panel(
-                    "Merged bars are behind by",
-                    "Age of the oldest event that serving.bars_1m does not show; red beyond the "
-                    "contract.",
-                    (Query('view:lakehouse_freshness_seconds:min{view="serving.bars_1m"}'),),
+                    "Merged views are behind by",
+                    "Age of the oldest event that a merged view does not show, of whichever is "
+                    "furthest behind; red beyond the contract.",
+                    (Query("max(view:lakehouse_freshness_seconds:min)"),),
                     unit="s",
                     kind="stat",
                     limit=FRESH_SECONDS,
