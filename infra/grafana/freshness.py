@@ -34,7 +34,7 @@ BOARD = Board(
                     "Merged views",
                     "Age of the oldest event that a view does not show, and the target.",
                     (
-                        Query("view:lakehouse_freshness_seconds:min", "{{view}}"),
+                        Query("view:lakehouse_freshness_seconds:max", "{{view}}"),
                         Query("view:lakehouse_contract_freshness_seconds:min", "contract {{view}}"),
                     ),
                     unit="s",

@@ -64,7 +64,9 @@ CONTRACT_FRESHNESS = Family(
     ("table",),
 )
 VIEW_SOURCE = Family(
-    "lakehouse_view_source_info", "1 for each table that a merged view reads.", ("view", "table")
+    "lakehouse_view_source_info",
+    "1 for each table that a view merges with another, and which of the two is batch's.",
+    ("view", "table", "batch_table"),
 )
 
 LOG_END = Family(

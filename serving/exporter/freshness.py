@@ -29,12 +29,13 @@ _LANDED = {table: (topic, None) for topic, table in schemas.landed_topics().item
 
 
 def contracts(_lake: Round) -> Iterator[Reading]:
-    """Yield what the contracts promise, and which tables each merged view reads."""
+    """Yield what the contracts promise, and which tables each view merges."""
     for name, contract in schemas.contracts().items():
         yield Reading(f.CONTRACT_FRESHNESS, (name,), contract.freshness_seconds)
     for view in view_names():
-        for table in sorted(_tables_of(view)):
-            yield Reading(f.VIEW_SOURCE, (view, table), 1)
+        for table in map(schemas.contract, sorted(_tables_of(view))):
+            if table.speed_twin or table.batch_twin:
+                yield Reading(f.VIEW_SOURCE, (view, table.name, table.batch_twin or table.name), 1)
 
 
 def landed(lake: Round) -> Iterator[Reading]:

@@ -169,9 +169,11 @@ def test_an_empty_lake_is_told_as_one(lake: Lake) -> None:
     assert lake.value("lakehouse_table_snapshots", table="gold.bars_1m") == 0
     assert lake.value("lakehouse_table_files", table="gold.bars_1m") is None
     assert lake.value("lakehouse_contract_freshness_seconds", table="gold.bars_1m") == 7200
-    bars = {"view": "serving.bars_1h"}  # it rolls up what another view has merged
-    assert lake.value("lakehouse_view_source_info", **bars, table="gold.bars_1m_rt") == 1
-    assert lake.value("lakehouse_view_source_info", **bars, table="serving.bars_1m") is None
+    # It rolls up what another view has merged.
+    assert merged(lake, "serving.bars_1h") == {"gold.bars_1m": {"gold.bars_1m", "gold.bars_1m_rt"}}
+    assert merged(lake, "serving.positions").keys() == {"gold.positions", "gold.bars_1m"}
+    # The instruments that it reads, too, have no other table to be merged with.
+    assert merged(lake, "serving.market_daily").keys() == {"gold.bars_1m"}
 
 
 def test_sizes_come_from_the_newest_snapshot(lake: Lake) -> None:
@@ -399,6 +401,16 @@ def test_it_starts_without_a_catalog_and_says_so(lake: Lake) -> None:
     lake.exporter.run(stop, beat, every=0)
     assert lake.value("lakehouse_exporter_up", source="tables") == 0
     assert lake.value("lakehouse_exporter_failures_total", source="tables") == 2
+
+
+def merged(lake: Lake, view: str) -> dict[str, set[str]]:
+    """Return the tables that a view merges, by batch's."""
+    found: dict[str, set[str]] = {}
+    for family in lake.exporter.collect():
+        for sample in family.samples:
+            if sample.name == "lakehouse_view_source_info" and sample.labels["view"] == view:
+                found.setdefault(sample.labels["batch_table"], set()).add(sample.labels["table"])
+    return found
 
 
 def freshness(lake: Lake, *tables: str) -> dict[str, float]:
