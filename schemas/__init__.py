@@ -1,5 +1,6 @@
 """Contracts and Avro schemas, and the code that turns them into tables and subjects."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -39,7 +40,8 @@ def load(folder: Traversable) -> dict[str, TableContract]:
     """Return the contracts of all ``*.yaml`` files in a folder, by table name.
 
     Raises:
-        ContractError: A contract is wrong, or a table, a topic or a schema id is stated twice.
+        ContractError: A contract is wrong, a table, a topic or a schema id is stated twice, or a
+            table is made of one that no contract states.
     """
     found: dict[str, TableContract] = {}
     stated: dict[str, str] = {}
@@ -57,7 +59,16 @@ def load(folder: Traversable) -> dict[str, TableContract]:
                     raise ContractError(file.name, claim, f"is stated in {stated[claim]} already")
                 stated[claim] = file.name
             found[table.name] = table
+    _check_sources(found, stated)
     return found
+
+
+def _check_sources(tables: Mapping[str, TableContract], stated: Mapping[str, str]) -> None:
+    for name, table in tables.items():
+        for source in table.sources:
+            if source not in tables:
+                problem = f"no contract states {source}"
+                raise ContractError(stated[f"table {name}"], f"{name}.sources", problem)
 
 
 def folder() -> Traversable:

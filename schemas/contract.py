@@ -157,6 +157,7 @@ class TableContract:
             which is pruned instead. Where it is stated, the table is partitioned by time.
         freshness_seconds: Target age of the newest data that a reader finds.
         speed_twin: The table of the speed layer with the same columns, if there is one.
+        sources: The tables of bronze that batch makes it of; none of a table that others write.
         quality: What must be true of rows before they are published.
         batch_twin: The table of the batch layer, when this one is a speed twin.
         files: What files are loaded into it, if any are.
@@ -175,6 +176,7 @@ class TableContract:
     freshness_seconds: float
     properties: dict[str, str] = field(hash=False)
     topics: tuple[Topic, ...] = ()
+    sources: tuple[str, ...] = ()
     quality: tuple[QualityRule, ...] = ()
     speed_twin: str | None = None
     batch_twin: str | None = None

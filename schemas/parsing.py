@@ -42,6 +42,7 @@ TABLE_CUSTOM_PROPERTIES = {
     "speedTwin",
     "nullableKey",
     "topic",
+    "sources",
     "tableProperties",
     "droppedColumns",
 }
@@ -110,6 +111,7 @@ class _Document:
             freshness_seconds=freshness_seconds(self._service_levels, self._name),
             properties=PROFILES[profile] | self._table_properties(),
             topics=() if topic is None else (log_topic(topic, f"{self._name}.topic"),),
+            sources=self._sources(),
             quality=tuple(self._quality()),
             speed_twin=twin,
             files=self._dataset(),
@@ -250,6 +252,14 @@ class _Document:
             if name not in names:
                 raise self._error(where, f"{name!r} is not a column")
         return tuple(order)
+
+    def _sources(self) -> tuple[str, ...]:
+        sources = self._custom.get("sources", [])
+        if not isinstance(sources, list) or not all(
+            TABLE_NAME.fullmatch(str(source)) for source in sources
+        ):
+            raise self._error(f"{self._name}.sources", "must be a list of tables")
+        return tuple(map(str, sources))
 
     def _quality(self) -> Iterator[QualityRule]:
         try:

@@ -8,6 +8,11 @@ _AGE = "table:lakehouse_freshness_seconds:max"
 _TARGET = "max by (table) (lakehouse_contract_freshness_seconds)"
 
 
+def _target_of(those: str) -> Query:
+    """Ask what the contracts of the tables state of which a metric tells something."""
+    return Query(f"{_TARGET} and on (table) {those}", "contract {{table}}")
+
+
 def _rows_found(state: str, title: str, description: str, runbook: str | None = None) -> Panel:
     return Panel(
         title,
@@ -29,7 +34,7 @@ BOARD = Board(
                     "Merged views",
                     "Age of the oldest event that a view does not show, and the target.",
                     (
-                        Query("view:lakehouse_freshness_seconds:min", "{{view}}"),
+                        Query("view:lakehouse_freshness_seconds:max", "{{view}}"),
                         Query("view:lakehouse_contract_freshness_seconds:min", "contract {{view}}"),
                     ),
                     unit="s",
@@ -51,16 +56,14 @@ BOARD = Board(
                 ),
                 Panel(
                     "Tables of batch",
-                    "While more has landed: since the end of the last interval that was published.",
+                    "While more has landed of what a table is made of: since the end of the last "
+                    "interval that was published.",
                     (
                         Query(
                             'table:lakehouse_freshness_seconds:max{table!~"bronze.*|.*_rt"}',
                             "{{table}}",
                         ),
-                        Query(
-                            'lakehouse_contract_freshness_seconds{table="gold.bars_1m"}',
-                            "contract {{table}}",
-                        ),
+                        _target_of('lakehouse_table_freshness_seconds{table!~"bronze.*"}'),
                     ),
                     unit="s",
                     runbook="LakehouseFreshnessBeyondContract",
@@ -115,13 +118,10 @@ BOARD = Board(
                 ),
                 Panel(
                     "Since the layers were last found equal",
-                    "By table, and the time that the contract gives to batch.",
+                    "By table, and the time that its contract gives to batch.",
                     (
                         Query("lakehouse_reconciliation_age_seconds", "{{table}}"),
-                        Query(
-                            'lakehouse_contract_freshness_seconds{table="gold.bars_1m"}',
-                            "contract {{table}}",
-                        ),
+                        _target_of("lakehouse_reconciliation_age_seconds"),
                     ),
                     unit="s",
                     limit=_BATCH_SECONDS,

@@ -98,12 +98,7 @@ BOARD = Board(
                 Panel(
                     "End of the log",
                     "Offset that the next event gets, by partition: keys are spread unevenly.",
-                    (
-                        Query(
-                            'lakehouse_log_end_offset{topic="market.trades"}',
-                            "partition {{partition}}",
-                        ),
-                    ),
+                    (Query("lakehouse_log_end_offset", "{{topic}} {{partition}}"),),
                 ),
             ),
         ),

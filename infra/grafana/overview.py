@@ -15,10 +15,10 @@ BOARD = Board(
             "Now",
             (
                 Panel(
-                    "Merged bars are behind by",
-                    "Age of the oldest event that serving.bars_1m does not show; red beyond the "
-                    "contract.",
-                    (Query('view:lakehouse_freshness_seconds:min{view="serving.bars_1m"}'),),
+                    "Merged views are behind by",
+                    "Age of the oldest event that a merged view does not show, of whichever is "
+                    "furthest behind; red beyond the contract.",
+                    (Query("max(view:lakehouse_freshness_seconds:max)"),),
                     unit="s",
                     kind="stat",
                     limit=FRESH_SECONDS,
@@ -183,7 +183,7 @@ BOARD = Board(
                 Panel(
                     "Latency: freshness of the views",
                     "Age of the oldest event that a view does not show.",
-                    (Query("view:lakehouse_freshness_seconds:min", "{{view}}"),),
+                    (Query("view:lakehouse_freshness_seconds:max", "{{view}}"),),
                     unit="s",
                     limit=FRESH_SECONDS,
                     runbook="LakehouseFreshnessBeyondContract",

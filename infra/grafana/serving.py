@@ -17,7 +17,7 @@ BOARD = Board(
                 Panel(
                     "Freshness",
                     "Age of the oldest event that a view does not show.",
-                    (Query("view:lakehouse_freshness_seconds:min", "{{view}}"),),
+                    (Query("view:lakehouse_freshness_seconds:max", "{{view}}"),),
                     unit="s",
                     limit=contract("gold.bars_1m_rt").freshness_seconds,
                     runbook="LakehouseFreshnessBeyondContract",

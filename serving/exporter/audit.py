@@ -4,6 +4,7 @@ Batch jobs end before anybody could ask them. What they know is in ``ops``, so i
 there, by a process that stays.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,9 @@ RUNS, RECONCILIATIONS, MAINTENANCE = "ops.runs", "ops.reconciliations", "ops.mai
 # A month of hourly runs is some 1,500 rows; what is older changes no gauge that anybody watches.
 WINDOW = timedelta(days=31)
 PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
+# Files come rarely, and a run of them is recorded only when some came: the last one may be a year
+# ago, and nothing is missing.
+REFERENCE = "reference"
 # From an idle hour to a day's backfill.
 RUN_BUCKETS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _STATES = {
@@ -43,11 +47,18 @@ _ACTIONS = {
 
 
 class AuditRows:
-    """The rows of an audit table of the last month, oldest first; read when it has changed."""
+    """The rows of an audit table of the last month, oldest first; read when it has changed.
 
-    def __init__(self, name: str, columns: Iterable[str]) -> None:
+    Args:
+        name: The table.
+        columns: What is read of it.
+        also: Which rows are read however old they are, as a filter of Iceberg's.
+    """
+
+    def __init__(self, name: str, columns: Iterable[str], *, also: str | None = None) -> None:
         self.name = name
         self._columns = (*columns, "recorded_at")
+        self._or_also = f" or {also}" if also else ""
         self._snapshot_id: int | None = None
         self._rows: list[dict[str, Any]] = []
 
@@ -56,7 +67,8 @@ class AuditRows:
         snapshot = table.current_snapshot()
         if snapshot is not None and snapshot.snapshot_id != self._snapshot_id:
             since = (datetime.now(UTC) - WINDOW).isoformat()
-            scan = table.scan(f"recorded_at >= '{since}'", selected_fields=self._columns)
+            recent = f"recorded_at >= '{since}'"
+            scan = table.scan(recent + self._or_also, selected_fields=self._columns)
             self._rows = scan.to_arrow().sort_by("recorded_at").to_pylist()
             self._snapshot_id = snapshot.snapshot_id
         return self._rows
@@ -71,9 +83,12 @@ class Runs:
 
     def __init__(self) -> None:
         columns = ("run_id", "kind", "dataset", "status", "interval_end", "rows_written")
-        self._rows = AuditRows(RUNS, (*columns, "started_at"))
+        self._rows = AuditRows(
+            RUNS, (*columns, "snapshots", "started_at"), also=f"kind = '{REFERENCE}'"
+        )
         self._counted: set[tuple[str, str]] = set()
         self._through: dict[tuple[str, str], datetime] = {}
+        self._sources: dict[tuple[str, str], str] = {}
         self.seconds = ArrayHistogram(
             f.RUN_SECONDS_NAME,
             "How long runs took, from start to end: those of the last month, and since.",
@@ -102,15 +117,14 @@ class Runs:
             yield Reading(f.RUN_THROUGH, of, self._through[of].timestamp())
             yield Reading(f.RUN_ROWS, of, row["rows_written"] or 0)
 
-    def published_through(self, table: Table, job: str) -> datetime | None:
-        """Return the end of the latest interval that a job has published; None if none was.
+    def published_through(self, table: Table) -> dict[str, datetime]:
+        """Return, by table of bronze, the end of the latest interval that was published of it.
 
         Args:
             table: ``ops.runs``, freshly loaded.
-            job: The job.
         """
         self._read(table)
-        return max((end for of, end in self._through.items() if of[0] == job), default=None)
+        return {self._sources[of]: end for of, end in self._through.items() if of in self._sources}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the durations."""
@@ -124,6 +138,9 @@ class Runs:
             if row["status"] == PUBLISHED:
                 end, of = row["interval_end"], _of(row)
                 self._through[of] = max(end, self._through.get(of, end))
+            # Not every row of a run says so, but that which says that it has started does.
+            for source in json.loads(row["snapshots"] or "{}"):
+                self._sources[_of(row)] = source
         return rows
 
     def _count(self, row: dict[str, Any]) -> None:

@@ -64,7 +64,9 @@ CONTRACT_FRESHNESS = Family(
     ("table",),
 )
 VIEW_SOURCE = Family(
-    "lakehouse_view_source_info", "1 for each table that a merged view reads.", ("view", "table")
+    "lakehouse_view_source_info",
+    "1 for each table that a view merges with another, and which of the two is batch's.",
+    ("view", "table", "batch_table"),
 )
 
 LOG_END = Family(
@@ -78,7 +80,8 @@ TABLE_LAG = Family(
 FRESHNESS = Family(
     "lakehouse_table_freshness_seconds",
     "Age of the oldest event that readers of the table do not see; 0 when they see all. Of a batch "
-    "table: since the end of the last interval that batch has covered, while more has landed.",
+    "table: since the end of the last interval that batch has covered, while more of what it is "
+    "made of has landed.",
     ("table",),
 )
 

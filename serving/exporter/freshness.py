@@ -4,13 +4,13 @@ Fresh is a table that shows all that is to be shown, however long ago the last e
 table's freshness is the age of the oldest event that it does not show, and 0 when there is none.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from pyiceberg.table import Table
 
 import schemas
-from lakehouse.coverage import BATCH
 from lakehouse.kafka import DEAD_LETTERS_TOPIC
 from lakehouse.progress import read_progress
 from serving.exporter import families as f
@@ -19,7 +19,9 @@ from serving.exporter.families import Reading
 from serving.exporter.lake import Round
 from serving.views import view_names, view_sources
 
-BRONZE, DEAD_LETTERS = "bronze.market_trades", "bronze.dead_letters"
+DEAD_LETTERS = "bronze.dead_letters"
+# Where nothing waits: the time since then is 0.
+NEVER = math.inf
 # What shows how far a table has come: the topic, and its qualifier in the snapshot's summary.
 _LANDED = {table: (topic, None) for topic, table in schemas.landed_topics().items()} | {
     DEAD_LETTERS: (DEAD_LETTERS_TOPIC, DEAD_LETTERS_TOPIC)
@@ -27,12 +29,13 @@ _LANDED = {table: (topic, None) for topic, table in schemas.landed_topics().item
 
 
 def contracts(_lake: Round) -> Iterator[Reading]:
-    """Yield what the contracts promise, and which tables each merged view reads."""
+    """Yield what the contracts promise, and which tables each view merges."""
     for name, contract in schemas.contracts().items():
         yield Reading(f.CONTRACT_FRESHNESS, (name,), contract.freshness_seconds)
     for view in view_names():
-        for table in sorted(_tables_of(view)):
-            yield Reading(f.VIEW_SOURCE, (view, table), 1)
+        for table in map(schemas.contract, sorted(_tables_of(view))):
+            if table.speed_twin or table.batch_twin:
+                yield Reading(f.VIEW_SOURCE, (view, table.name, table.batch_twin or table.name), 1)
 
 
 def landed(lake: Round) -> Iterator[Reading]:
@@ -62,22 +65,34 @@ class Covered:
         self._runs = runs
 
     def __call__(self, lake: Round) -> Iterator[Reading]:
-        """Yield the freshness of the tables that batch writes."""
-        bronze, runs = lake.table(BRONZE), lake.table(RUNS)
-        newest = _newest_ingestion(bronze) if bronze else None
-        if newest is None or runs is None:
+        """Yield the freshness of the tables that batch writes, each by what it is made of.
+
+        Nothing is told of a table while nothing has landed that it could be made of.
+        """
+        runs = lake.table(RUNS)
+        if runs is None:
             return
-        through = self._runs.published_through(runs, BATCH)
-        since = through.timestamp() if through else made_at(runs)
-        waits = through is None or newest >= through
-        for name in _batch_tables():
-            yield Reading(f.FRESHNESS, (name,), since if waits else 0.0, is_moment=waits)
+        contracts = schemas.contracts().values()
+        sources = {source for contract in contracts for source in contract.sources}
+        since = dict(self._waiting_since(lake, runs, sources))
+        for contract in contracts:
+            if moments := [since[source] for source in contract.sources if source in since]:
+                yield Reading(f.FRESHNESS, (contract.name,), min(moments), is_moment=True)
 
-
-def _batch_tables() -> Iterator[str]:
-    for name, contract in schemas.contracts().items():
-        if contract.namespace in ("silver", "gold") and contract.batch_twin is None:
-            yield name
+    def _waiting_since(
+        self, lake: Round, runs: Table, sources: Iterable[str]
+    ) -> Iterator[tuple[str, float]]:
+        """Yield the tables of bronze that hold events, and since when some wait for batch."""
+        through = self._runs.published_through(runs)
+        for source in sources:
+            bronze, end = lake.table(source), through.get(source)
+            newest = _newest_ingestion(bronze) if bronze else None
+            if newest is None:
+                continue
+            if end is None:
+                yield source, made_at(runs)
+            else:
+                yield source, end.timestamp() if newest >= end else NEVER
 
 
 def _newest_ingestion(bronze: Table) -> datetime | None:

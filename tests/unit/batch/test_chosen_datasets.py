@@ -2,6 +2,8 @@
 
 import pytest
 
+import schemas
+from batch.dataset import bronze_table
 from batch.datasets import DATASETS, UnknownDatasetError
 from batch.references import REFERENCES, chosen_for_batch
 
@@ -29,3 +31,10 @@ def test_datasets_of_topics_and_of_files(
 def test_a_name_of_neither_is_refused() -> None:
     with pytest.raises(UnknownDatasetError, match="no dataset 'ticks'"):
         chosen_for_batch(["instruments", "ticks"])
+
+
+def test_the_contracts_state_of_what_batch_makes_each_table() -> None:
+    made = {(table, bronze_table(one)) for one in DATASETS for table in one.tables}
+    made |= {(one.table, one.source) for one in REFERENCES}
+    contracts = schemas.contracts().values()
+    assert {(one.name, source) for one in contracts for source in one.sources} == made

@@ -232,6 +232,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
         ),
         "silver.trades.droppedColumns",
     ),
+    "made of what is no table": (
+        lambda d: custom(d, "sources").update(value=["market_trades"]),
+        "silver.trades.sources",
+    ),
     "required and carried": (
         lambda d: column(d, "state").update(
             customProperties=[{"property": "carried", "value": True}]
@@ -354,4 +358,10 @@ def test_a_table_stated_in_two_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
     (tmp_path / "b.yaml").write_text(text)
     with pytest.raises(ContractError, match=r"b\.yaml: table ops\.runs: .* a\.yaml"):
+        load(tmp_path)
+
+
+def test_a_table_made_of_one_that_nobody_states_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text((CONTRACTS / "silver.quotes.yaml").read_text())
+    with pytest.raises(ContractError, match=r"a\.yaml: silver\.quotes\.sources: .*market_quotes"):
         load(tmp_path)

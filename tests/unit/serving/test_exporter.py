@@ -1,5 +1,6 @@
 """The exporter over a real catalog in a file; only the broker is an object of the test's."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,9 +92,21 @@ def bronze_row(offset: int, ingested_at: datetime) -> dict[str, Any]:
         "kafka_offset": offset,
         "topic_generation": 0,
         "kafka_timestamp": NOW,
+        "message_key": b"k",
         "schema_id": 1,
         "payload": b"x",
         "event_time": NOW,
+        "ingested_at": ingested_at,
+    }
+
+
+def file_row(ingested_at: datetime) -> dict[str, Any]:
+    return {
+        "dataset": "instruments",
+        "file_name": "instruments.csv",
+        "checksum": "0",
+        "line_number": 2,
+        "row_json": "{}",
         "ingested_at": ingested_at,
     }
 
@@ -109,15 +122,18 @@ def run(
     end: datetime,
     run_id: str = "a",
     dataset: str = "trades",
+    kind: str = "batch",
+    source: str | None = "bronze.market_trades",
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
-        "kind": "batch",
+        "kind": kind,
         "dataset": dataset,
         "interval_start": end - HOUR,
         "interval_end": end,
         "status": status,
         "business_hours": "[]",
+        "snapshots": json.dumps({source: 1}) if source else None,
         "rows_written": 7,
         "started_at": recorded_at - timedelta(seconds=90),
         "recorded_at": recorded_at,
@@ -153,9 +169,11 @@ def test_an_empty_lake_is_told_as_one(lake: Lake) -> None:
     assert lake.value("lakehouse_table_snapshots", table="gold.bars_1m") == 0
     assert lake.value("lakehouse_table_files", table="gold.bars_1m") is None
     assert lake.value("lakehouse_contract_freshness_seconds", table="gold.bars_1m") == 7200
-    bars = {"view": "serving.bars_1h"}  # it rolls up what another view has merged
-    assert lake.value("lakehouse_view_source_info", **bars, table="gold.bars_1m_rt") == 1
-    assert lake.value("lakehouse_view_source_info", **bars, table="serving.bars_1m") is None
+    # It rolls up what another view has merged.
+    assert merged(lake, "serving.bars_1h") == {"gold.bars_1m": {"gold.bars_1m", "gold.bars_1m_rt"}}
+    assert merged(lake, "serving.positions").keys() == {"gold.positions", "gold.bars_1m"}
+    # The instruments that it reads, too, have no other table to be merged with.
+    assert merged(lake, "serving.market_daily").keys() == {"gold.bars_1m"}
 
 
 def test_sizes_come_from_the_newest_snapshot(lake: Lake) -> None:
@@ -222,6 +240,49 @@ def test_a_lake_that_batch_never_saw_is_as_old_as_it_is(lake: Lake) -> None:
     lake.exporter.read()
     age = lake.value("lakehouse_table_freshness_seconds", table="silver.trades")
     assert age == pytest.approx(500, abs=60)
+
+
+def test_each_table_of_batch_is_judged_by_what_it_is_made_of(lake: Lake) -> None:
+    done, due = NOW - HOUR, NOW - 2 * HOUR
+    fills = {"dataset": "fills", "source": "bronze.oms_fills", "run_id": "b"}
+    customers = {"dataset": "customers", "source": "bronze.crm_customers", "run_id": "c"}
+    lake.append(
+        "ops.runs",
+        run("PUBLISHED", recorded_at=done, end=NOW),
+        run("PUBLISHED", recorded_at=done, end=due, **fills),
+        run("PUBLISHED", recorded_at=done, end=NOW - 3 * HOUR, **customers),
+    )
+    lake.append("bronze.market_trades", bronze_row(1, NOW - HOUR))
+    lake.append("bronze.oms_fills", bronze_row(1, NOW - HOUR))
+    ages = freshness(lake, "silver.trades", "gold.positions", "silver.quotes", "silver.customers")
+    # No quote and no change of a customer has ever landed.
+    assert ages == {"silver.trades": 0, "gold.positions": pytest.approx(7200)}
+    lake.append("bronze.crm_customers", bronze_row(1, NOW - 4 * HOUR))
+    made_of_both = "gold.customer_activity_daily"
+    ages = freshness(lake, made_of_both, "silver.customers")
+    assert ages == {made_of_both: pytest.approx(7200), "silver.customers": 0}
+    lake.append("bronze.crm_customers", bronze_row(2, NOW - HOUR))
+    assert freshness(lake, made_of_both) == {made_of_both: pytest.approx(3 * 3600)}
+
+
+def test_a_swap_of_tables_that_were_built_anew_covers_what_they_were_made_of(lake: Lake) -> None:
+    # It is recorded without the snapshot that it read, which the build before it has stated.
+    built = run("STARTED", recorded_at=NOW - HOUR, end=NOW, run_id="1")
+    swapped = run("PUBLISHED", recorded_at=NOW, end=NOW, run_id="2", source=None)
+    lake.append("ops.runs", built, swapped)
+    lake.append("bronze.market_trades", bronze_row(1, NOW - HOUR))
+    assert freshness(lake, "gold.bars_1m") == {"gold.bars_1m": 0}
+
+
+def test_files_that_came_long_ago_were_seen_to_long_ago(lake: Lake) -> None:
+    long_ago = NOW - 100 * 24 * HOUR
+    files = {"kind": "reference", "dataset": "instruments", "source": "bronze.files_instruments"}
+    lake.append("bronze.files_instruments", file_row(long_ago - HOUR))
+    lake.append("ops.runs", run("PUBLISHED", recorded_at=long_ago, end=long_ago, **files))
+    assert freshness(lake, "silver.instruments") == {"silver.instruments": 0}
+    lake.append("bronze.files_instruments", file_row(long_ago + HOUR))
+    found = freshness(lake, "silver.instruments")
+    assert found == {"silver.instruments": pytest.approx(100 * 24 * 3600)}
 
 
 def test_runs_are_told_by_how_they_ended(lake: Lake) -> None:
@@ -340,6 +401,25 @@ def test_it_starts_without_a_catalog_and_says_so(lake: Lake) -> None:
     lake.exporter.run(stop, beat, every=0)
     assert lake.value("lakehouse_exporter_up", source="tables") == 0
     assert lake.value("lakehouse_exporter_failures_total", source="tables") == 2
+
+
+def merged(lake: Lake, view: str) -> dict[str, set[str]]:
+    """Return the tables that a view merges, by batch's."""
+    found: dict[str, set[str]] = {}
+    for family in lake.exporter.collect():
+        for sample in family.samples:
+            if sample.name == "lakehouse_view_source_info" and sample.labels["view"] == view:
+                found.setdefault(sample.labels["batch_table"], set()).add(sample.labels["table"])
+    return found
+
+
+def freshness(lake: Lake, *tables: str) -> dict[str, float]:
+    """Read, and return how old those of some tables are of which something is told."""
+    lake.exporter.read()
+    found = {
+        table: lake.value("lakehouse_table_freshness_seconds", table=table) for table in tables
+    }
+    return {table: age for table, age in found.items() if age is not None}
 
 
 def _files(lake: Lake, table: str) -> list[dict[str, Any]]:
