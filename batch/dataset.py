@@ -82,20 +82,24 @@ class Written:
     refused: int = 0
 
 
-class Dataset(Protocol):
-    """Tables that are written together from one stream of events."""
+class TableSet(Protocol):
+    """Tables that are written together, made of one table of bronze."""
 
     @property
     def name(self) -> str:
         """What people call it: ``trades``."""
 
     @property
-    def topic(self) -> str:
-        """The stream that it is made of."""
-
-    @property
     def tables(self) -> tuple[str, ...]:
         """The tables that a run writes, in the order in which they are published."""
+
+
+class Dataset(TableSet, Protocol):
+    """Tables that are written together from one stream of events."""
+
+    @property
+    def topic(self) -> str:
+        """The stream that it is made of."""
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import ClassVar
 
 import structlog
 from pyiceberg.catalog import Catalog
@@ -71,6 +72,8 @@ class BatchJob:
     settings: Settings
     dataset: Dataset
 
+    kind: ClassVar[str] = KIND
+
     def run(self, interval: Interval, *, cause: str | None = None) -> Report:
         """Process the events that were ingested in the interval.
 
@@ -91,14 +94,14 @@ class BatchJob:
             return self._run(interval, cause)
 
     def _run(self, interval: Interval, cause: str | None) -> Report:
-        with table_span("read", self._source):
+        with table_span("read", self.source):
             snapshot_id = self.landed_through(interval.end)
             hours = touched_hours(self.bronze(interval.end), interval)
         run = Run(KIND, self.dataset.name, interval, hours, cause=cause)
         describe_span({RUN: run.run_id})
         runs = RunLog(self.catalog)
         # Recorded before anything is written: whoever runs an older interval after this must know.
-        runs.record(run, Status.STARTED, snapshots={self._source: snapshot_id})
+        runs.record(run, Status.STARTED, snapshots={self.source: snapshot_id})
         conflicts = Conflicts()
 
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
@@ -116,8 +119,8 @@ class BatchJob:
         runs.record(
             run,
             Status.PUBLISHED,
-            snapshots={self._source: report.snapshot_id},
-            offsets=ingested_positions(self.bronze(interval.end), interval),
+            snapshots={self.source: report.snapshot_id},
+            offsets=self.positions(interval),
             rows_written=sum(report.rows.values()),
             detail=conflicts.detail,
         )
@@ -125,12 +128,13 @@ class BatchJob:
         return report
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """The bronze table that the dataset is made of."""
         return bronze_table(self.dataset)
 
     def bronze(self, before: datetime) -> DataFrame:
         """Read the events that were ingested before a time that the lander has passed."""
-        return landed(self.spark, self._source, before)
+        return landed(self.spark, self.source, before)
 
     def landed_through(self, end: datetime) -> int:
         """Make sure that all events ingested before a time are landed; return bronze's snapshot.
@@ -138,13 +142,13 @@ class BatchJob:
         Raises:
             NotLandedError: They are not.
         """
-        table = self.catalog.load_table(self._source)
+        table = self.catalog.load_table(self.source)
         snapshot, progress = table.current_snapshot(), read_progress(table)
         if snapshot is None or progress is None:
-            raise NotLandedError(f"{self._source} is empty: land events first (`lakehouse land`)")
+            raise NotLandedError(f"{self.source} is empty: land events first (`lakehouse land`)")
         if progress.ingested_through < end:
             raise NotLandedError(
-                f"{self._source} is landed through {progress.ingested_through.isoformat()}, the "
+                f"{self.source} is landed through {progress.ingested_through.isoformat()}, the "
                 f"interval ends at {end.isoformat()}: start the lander or wait for it"
             )
         return snapshot.snapshot_id
@@ -196,6 +200,25 @@ class BatchJob:
             written.rows,
             written.refused,
         )
+
+    def write_seen(self, run: Run, made: Mapping[str, Branch], before: datetime) -> Report:
+        """Write to branches what follows from the events of a run's interval, for a rebuild.
+
+        What they touch is computed from all events that were ingested before a time, wherever in
+        it the interval is.
+
+        Raises:
+            NotLandedError: The lander has not passed that time.
+            batch.audit.AuditError: The result is not sound.
+            batch.quality.QualityError: It breaks a rule.
+        """
+        hours = touched_hours(self.bronze(before), run.interval)
+        run = replace(run, business_hours=hours)
+        return self.write(run, made, later=dict.fromkeys(hours, before), unpublished=list)
+
+    def positions(self, interval: Interval) -> Mapping[str, tuple[int, int]]:
+        """Return, by log partition, the positions ingested in the interval: [first, end)."""
+        return ingested_positions(self.bronze(interval.end), interval)
 
     def write_refused(self, interval: Interval) -> None:
         """Write the refused events of an interval to the dead letters, each of them once."""

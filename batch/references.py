@@ -6,11 +6,12 @@ since the last one, however it is stamped; and like any other run it takes nothi
 one has published.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial, reduce
 from operator import or_
+from typing import ClassVar
 
 import structlog
 from pyiceberg.catalog import Catalog
@@ -19,9 +20,10 @@ from pyspark.sql import functions as F
 
 from batch.dataset import Dataset, Work
 from batch.datasets import chosen
-from batch.inputs import ingested_in, pinned
-from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
-from batch.publication import Conflicts, PublishConflictError, branches
+from batch.inputs import ingested_in, landed, pinned
+from batch.job import CONFLICT_BUDGET_SECONDS, NotLandedError, Report, inspect
+from batch.publication import Branch, Conflicts, PublishConflictError, branches
+from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_keyed
 from lakehouse.catalog import CATALOG_NAME
@@ -35,8 +37,9 @@ KIND = "reference"
 _log = structlog.get_logger(__name__)
 
 
-def _everything(_news: DataFrame) -> Column:
-    return F.lit(True)
+def _everything(news: DataFrame) -> Column:
+    """Tell of every row that it may change, unless no file is new."""
+    return F.lit(not news.isEmpty())
 
 
 def _their_years(news: DataFrame) -> Column:
@@ -62,6 +65,7 @@ class Reference:
         table: The table that is made of it.
         transform: From the rows of bronze to those of the table.
         touched: Tells, given the rows that are new, which rows of the table may change.
+        day: The column that tells of which day a row is; None where rows are kept for good.
     """
 
     name: str
@@ -69,13 +73,32 @@ class Reference:
     table: str
     transform: Callable[[DataFrame], DataFrame]
     touched: Callable[[DataFrame], Column]
+    day: str | None = None
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that a run writes: the one."""
+        return (self.table,)
+
+    def is_kept(self, since: datetime | None) -> Column:
+        """Tell whether a row is of the time that the table has not retired: from then on."""
+        if self.day is None or since is None:
+            return F.lit(True)
+        return F.col(self.day) >= F.lit(since.date())
 
 
 REFERENCES: tuple[Reference, ...] = (
     Reference(
         "instruments", "bronze.files_instruments", "silver.instruments", instruments, _everything
     ),
-    Reference("eod_bars", "bronze.files_eod_bars", "gold.eod_bars", eod_bars, _their_years),
+    Reference(
+        "eod_bars",
+        "bronze.files_eod_bars",
+        "gold.eod_bars",
+        eod_bars,
+        _their_years,
+        day="business_date",
+    ),
 )
 
 
@@ -99,7 +122,9 @@ class ReferenceJob:
 
     spark: SparkSession
     catalog: Catalog
-    reference: Reference
+    dataset: Reference
+
+    kind: ClassVar[str] = KIND
 
     def run(self, interval: Interval) -> Report | None:
         """Bring the table up to date with the files that were loaded before the interval's end.
@@ -112,12 +137,12 @@ class ReferenceJob:
             batch.quality.QualityError: It breaks a rule; nothing was published.
         """
         runs = RunLog(self.catalog)
-        run = Run(KIND, self.reference.name, interval, ())
-        seen = runs.newest_snapshot(run, self.reference.source)
-        snapshot = self.catalog.load_table(self.reference.source).current_snapshot()
+        run = Run(KIND, self.dataset.name, interval, ())
+        seen = runs.newest_snapshot(run, self.source)
+        snapshot = self.catalog.load_table(self.source).current_snapshot()
         if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
             return None
-        runs.record(run, Status.STARTED, snapshots={self.reference.source: snapshot.snapshot_id})
+        runs.record(run, Status.STARTED, snapshots={self.source: snapshot.snapshot_id})
         with run_span(KIND, run.dataset, interval):
             return self._run(run, runs, seen)
 
@@ -138,47 +163,90 @@ class ReferenceJob:
         runs.record(
             run,
             Status.PUBLISHED,
-            snapshots={self.reference.source: report.snapshot_id},
+            snapshots={self.source: report.snapshot_id},
             rows_written=sum(report.rows.values()),
             detail=conflicts.detail,
         )
         _log.info("published", interval=str(run.interval), dataset=run.dataset, **report.rows)
         return report
 
+    @property
+    def source(self) -> str:
+        """The bronze table that the dataset is made of."""
+        return self.dataset.source
+
+    def bronze(self, before: datetime) -> DataFrame:
+        """Read the rows of all files that were loaded before a time."""
+        return landed(self.spark, self.source, before)
+
+    def landed_through(self, _end: datetime) -> int:
+        """Return bronze's snapshot: what was loaded by now is all that there is.
+
+        Raises:
+            NotLandedError: Nothing was.
+        """
+        snapshot = self.catalog.load_table(self.source).current_snapshot()
+        if snapshot is None:
+            raise NotLandedError(f"{self.source} is empty: load files first (`lakehouse files`)")
+        return snapshot.snapshot_id
+
+    def positions(self, _interval: Interval) -> Mapping[str, tuple[int, int]]:
+        """Return nothing: files have no positions in a log."""
+        return {}
+
+    def write_seen(self, run: Run, made: Mapping[str, Branch], before: datetime) -> Report:
+        """Write to a branch what follows from the files of a run's interval, for a rebuild.
+
+        What they touch is made of all files that were loaded before a time.
+
+        Raises:
+            NotLandedError: Nothing was loaded.
+            batch.audit.AuditError: The result is not sound.
+            batch.quality.QualityError: It breaks a rule that forbids to publish it.
+        """
+        snapshot_id = self.landed_through(before)
+        rows = self._rows(snapshot_id, before)
+        news = rows.where(ingested_in(run.interval))
+        return self._write(run, made[self.dataset.table], snapshot_id, rows, news)
+
+    def write_refused(self, _interval: Interval) -> None:
+        """Do nothing: a row that breaks its contract is a dead letter before it is in bronze."""
+
     def _publish(self, run: Run, runs: RunLog, seen: int | None) -> Report:
-        table = self.reference.table
-        with branches(self.spark, (table,), f"run_{run.run_id}") as (branch,):
+        with branches(self.spark, self.dataset.tables, f"run_{run.run_id}") as (branch,):
             # As for events: the branch first, then who has published, then what there is.
             end = runs.newest_end(run)
-            snapshot = self.catalog.load_table(self.reference.source).current_snapshot()
-            assert snapshot is not None  # noqa: S101 - a table that has one keeps one
-            bronze = self._rows(snapshot.snapshot_id, end)
-            news = self._news(run.interval, snapshot.snapshot_id, seen, end)
-            where = self.reference.touched(news)
-            work = Work(
-                spark=self.spark,
-                interval=run.interval,
-                read_bronze=lambda: bronze,
-                as_of={},
-                newest_end=end,
-                unpublished=list,
-                branches={table: branch},
-                judge=lambda rows: rows,  # they were, by their contract, before they were loaded
-                inspect=partial(inspect, self.catalog, run),
-            )
-            changed = write_keyed(
-                work,
-                self.reference.transform(bronze).where(where),
-                branch,
-                where=where,
-            )
+            snapshot_id = self.landed_through(end)
+            news = self._news(run.interval, snapshot_id, seen, end)
+            report = self._write(run, branch, snapshot_id, self._rows(snapshot_id, end), news)
             branch.publish(self.spark)
+        return report
+
+    def _write(
+        self, run: Run, branch: Branch, snapshot_id: int, rows: DataFrame, news: DataFrame
+    ) -> Report:
+        """Write to the branch what the rows of files make of all that the new ones touch."""
+        retired = marks(self.catalog, self.dataset.tables)
+        where = self.dataset.touched(news) & self.dataset.is_kept(retired.get(branch.table))
+        work = Work(
+            spark=self.spark,
+            interval=run.interval,
+            read_bronze=lambda: rows,
+            as_of={},
+            newest_end=run.interval.end,
+            unpublished=list,
+            branches={branch.table: branch},
+            judge=lambda rows: rows,  # they were, by their contract, before they were loaded
+            inspect=partial(inspect, self.catalog, run),
+            retired=retired,
+        )
+        changed = write_keyed(work, self.dataset.transform(rows).where(where), branch, where=where)
         return Report(
-            run.run_id, run.dataset, run.interval, (), snapshot.snapshot_id, {table: changed}
+            run.run_id, run.dataset, run.interval, (), snapshot_id, {branch.table: changed}
         )
 
     def _rows(self, snapshot_id: int, end: datetime) -> DataFrame:
-        source = self.catalog.load_table(self.reference.source)
+        source = self.catalog.load_table(self.source)
         rows = pinned(self.spark, source, snapshot_id)
         return rows.where(F.col("ingested_at") < F.lit(end))
 
@@ -196,12 +264,12 @@ class ReferenceJob:
             self.spark.read.option("start-snapshot-id", str(seen))
             .option("end-snapshot-id", str(snapshot_id))
             .format("iceberg")
-            .load(f"{CATALOG_NAME}.{self.reference.source}")
+            .load(f"{CATALOG_NAME}.{self.source}")
         )
         return of_interval.unionByName(committed)
 
     def _is_kept(self, snapshot_id: int) -> bool:
-        table = self.catalog.load_table(self.reference.source)
+        table = self.catalog.load_table(self.source)
         return table.snapshot_by_id(snapshot_id) is not None
 
     def _has_rows(self, interval: Interval) -> bool:
@@ -209,4 +277,4 @@ class ReferenceJob:
             f"ingested_at >= '{interval.start.isoformat()}'"
             f" and ingested_at < '{interval.end.isoformat()}'"
         )
-        return self.catalog.load_table(self.reference.source).scan(row_filter=within).count() > 0
+        return self.catalog.load_table(self.source).scan(row_filter=within).count() > 0

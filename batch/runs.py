@@ -18,7 +18,7 @@ RUNS = "ops.runs"
 
 
 class Status(StrEnum):
-    """How far a run has come."""
+    """How far a run has come, in this order."""
 
     STARTED = "STARTED"
     BUILT = "BUILT"
@@ -155,7 +155,7 @@ class RunLog:
         """Return what was last recorded of each of a dataset's runs, oldest first."""
         columns = ("run_id", "cause", "status", "interval_start", "interval_end", "business_hours")
         rows = self._scan(_of(kind, dataset), *columns, "started_at", "recorded_at")
-        last = {row["run_id"]: row for row in sorted(rows, key=lambda row: row["recorded_at"])}
+        last = {row["run_id"]: row for row in sorted(rows, key=_progress)}
         return [
             Recorded(
                 Run(
@@ -180,7 +180,10 @@ class RunLog:
         return max([run.interval.end, *ends])
 
     def newest_snapshot(self, run: Run, table: str) -> int | None:
-        """Return the snapshot of a table that the dataset's last published run has read."""
+        """Return the snapshot of a table that the dataset's last published run has read.
+
+        None without any, and after a swap of versions, which does not say.
+        """
         published = f"{_of(run.kind, run.dataset)} and status = '{Status.PUBLISHED}'"
         rows = self._scan(published, "recorded_at", "snapshots")
         if not rows:
@@ -231,6 +234,11 @@ def gaps(interval: Interval, covered: Iterable[Interval]) -> list[Interval]:
         if reached >= interval.end:
             return found
     return [*found, Interval(reached, interval.end)]
+
+
+def _progress(row: Mapping[str, Any]) -> tuple[int, datetime]:
+    """Return how far a run had come by a row, and when: a clock may step back in between."""
+    return [*Status].index(Status(row["status"])), row["recorded_at"]
 
 
 def _of(kind: str, dataset: str) -> str:

@@ -1,8 +1,8 @@
 """Carried columns: what an event states beside what the platform reckons with.
 
 A contract marks a column as ``carried``, and no code has to know it. In silver it is the field of
-the same name, as the trade was first reported; in gold the sum of it over the trades that count,
-null where none of them states it. So such a field can come, widen, change its name and go by
+the same name, as the trade or fill was first reported; in bars the sum of it over the trades that
+count, null where none of them states it. So such a field can come, widen, change its name and go by
 contract alone.
 """
 
@@ -27,6 +27,7 @@ from schemas.contract import Column, TableContract
 # The tables whose transforms carry columns, and what each is made of: a topic or a table.
 SOURCES = {
     "silver.trades": "market.trades",
+    "silver.fills": "oms.fills",
     "gold.bars_1m": "silver.trades",
     "gold.bars_1h": "gold.bars_1m",
     "gold.market_daily": "gold.bars_1m",

@@ -5,7 +5,7 @@ remembered is loaded whole from the speed layer's own rows and from batch silver
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,20 +21,33 @@ REMEMBERED_CLIENTS = 1_000
 # A gathering reads so many DataFrames at most, each of which also holds fills that a later one has
 # replaced.
 MOST_PARTS = 8
-FILL_COLUMNS = contract("silver.fills").column_names
 
 
 class ClientMemory:
-    """All known fills of the clients who traded last."""
+    """All known fills of the clients who traded last.
 
-    def __init__(self, spark: SparkSession, clients: int = REMEMBERED_CLIENTS) -> None:
+    Args:
+        spark: The session.
+        clients: How many are remembered.
+        carried: Columns that fills have beside those that they are resolved by.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        clients: int = REMEMBERED_CLIENTS,
+        *,
+        carried: Iterable[str] = (),
+    ) -> None:
         self._spark = spark
         self._capacity = clients
+        self._carried = tuple(carried)
+        self._columns = contract("silver.fills").column_names
         # Several clients may share a DataFrame, each reading its own rows of it.
         self._fills: OrderedDict[str, DataFrame] = OrderedDict()
 
     def fills(self, clients: Collection[str]) -> DataFrame:
-        """Return every fill seen so far of some clients, one row each, in `FILL_COLUMNS`."""
+        """Return every fill seen so far of some clients, one row each, as in ``silver.fills``."""
         if forgotten := set(clients) - self._fills.keys():
             self._fills |= dict.fromkeys(forgotten, keep(self._read(forgotten)))
         return gather(self._fills, clients, F.col("customer_id"))
@@ -69,7 +82,7 @@ class ClientMemory:
         own, batch = (
             self._spark.table(f"{CATALOG_NAME}.silver.{table}")
             .where(F.col("customer_id").isin(*clients))
-            .select(*OBSERVED_COLUMNS)
+            .select(*OBSERVED_COLUMNS, *self._carried)
             for table in ("fills_rt", "fills")
         )
-        return resolve(keep(own).union(batch)).select(*FILL_COLUMNS)
+        return resolve(keep(own).union(batch), self._carried).select(*self._columns)

@@ -83,13 +83,18 @@ class EmbeddedLake:
         """Return the end of a process's log."""
         return "\n".join(self.supervisor.log(verb).read_text().splitlines()[-30:])
 
-    def spawn(self, *words: str) -> "subprocess.Popen[bytes]":
+    def spawn(
+        self,
+        *words: str,
+        program: Sequence[str] = LAKEHOUSE,
+        environ: Mapping[str, str] | None = None,
+    ) -> "subprocess.Popen[bytes]":
         """Start a command in a process group of its own; whoever calls this ends it."""
         log = (self.supervisor.logs / f"{words[0]}.log").open("ab")
         with log:
             return subprocess.Popen(
-                [*LAKEHOUSE, *words],
-                env=os.environ | self._environ(),
+                [*program, *words],
+                env={**os.environ, **self._environ(), **(environ or {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

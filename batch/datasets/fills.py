@@ -6,6 +6,7 @@ into what silver knows of their customers: resolved fills are observations, so a
 folded in again changes nothing, and neither does the order of the runs.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation
@@ -28,6 +29,7 @@ from lakehouse.transforms.fills import (
     validate,
 )
 from lakehouse.transforms.positions import POSITION_KEY, positions
+from schemas import contract
 
 FILLS, POSITIONS = "silver.fills", "gold.positions"
 CUSTOMERS = "silver.customers"
@@ -50,14 +52,16 @@ class Fills:
 
     def write(self, work: Work) -> Written:
         """Fold the events into the fills of their customers; make positions and activity of it."""
-        news, refused = _news(work)
+        carried = contract(FILLS).carried
+        news, refused = _news(work, carried)
         customers = [row.customer_id for row in news.select("customer_id").distinct().collect()]
         if not customers:
             return Written(refused=refused)
         theirs = F.col("customer_id").isin(customers)
         silver, gold = work.branches[FILLS], work.branches[POSITIONS]
-        known = silver.read(work.spark).where(theirs).select(*OBSERVED_COLUMNS)
-        written = {FILLS: write_keyed(work, resolve(known.union(news)), silver, where=theirs)}
+        known = silver.read(work.spark).where(theirs).select(*OBSERVED_COLUMNS, *carried)
+        resolved = resolve(known.union(news), carried)
+        written = {FILLS: write_keyed(work, resolved, silver, where=theirs)}
         fills = silver.read(work.spark).where(theirs)
         written[POSITIONS] = write_keyed(
             work, positions(fills), gold, where=theirs, totals=_totals(fills)
@@ -69,14 +73,14 @@ class Fills:
         return Written(written, refused)
 
 
-def _news(work: Work) -> tuple[DataFrame, int]:
+def _news(work: Work, carried: Iterable[str]) -> tuple[DataFrame, int]:
     """Return what the events say that silver may not know, and how many the interval refused."""
     judged = Observation()
     is_refused = F.col("rejection").isNotNull() & ingested_in(work.interval)
     due = within("ingested_at", [work.interval, *work.unpublished()])
     events = work.judge(work.bronze.where(due))
     events = events.observe(judged, F.count_if(is_refused).alias("refused"))
-    news = observe(events).localCheckpoint()
+    news = observe(events, carried).localCheckpoint()
     return news, judged.get["refused"]
 
 

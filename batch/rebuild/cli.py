@@ -134,18 +134,23 @@ def drop(dataset: Datasets = None) -> None:
 
 @contextmanager
 def _rebuilds(names: list[str] | None) -> "Iterator[list[Rebuild]]":
-    from batch.datasets import chosen, sharing
+    from batch.datasets import sharing
     from batch.job import BatchJob
     from batch.rebuild.job import Rebuild
+    from batch.references import ReferenceJob, chosen_for_batch
     from lakehouse.spark import spark_session
 
-    groups = sharing(chosen(names))
+    datasets, references = chosen_for_batch(names)
     settings = get_settings("batch")
     configure_logging("rebuild", settings.log_level)
     spark, catalog = spark_session(settings, "rebuild"), load_catalog(settings)
     try:
         yield [
-            Rebuild([BatchJob(spark, catalog, settings, one) for one in group]) for group in groups
+            *(
+                Rebuild([BatchJob(spark, catalog, settings, one) for one in group])
+                for group in sharing(datasets)
+            ),
+            *(Rebuild([ReferenceJob(spark, catalog, one)]) for one in references),
         ]
     finally:
         spark.stop()
@@ -163,7 +168,7 @@ def _rebuild(one: "Rebuild", accept_differences: bool) -> str | None:
         return None
     seconds, events = monotonic() - began, one.events(version)
     typer.echo(
-        f"{version.name}: built from {events:,} events in {seconds:.1f} s, "
+        f"{version.name}: built from {events:,} rows of bronze in {seconds:.1f} s, "
         f"{events / seconds:,.0f} a second"
     )
     version, comparisons = one.compare(version)
@@ -181,11 +186,10 @@ def _tell_swapped(one: "Rebuild") -> None:
 
 
 def _print_plan(one: "Rebuild") -> None:
-    from batch.dataset import bronze_table
     from batch.maintenance.sizes import size_of
 
     for verb, tables in (
-        ("reads", [bronze_table(job.dataset) for job in one.jobs]),
+        ("reads", [job.source for job in one.jobs]),
         ("writes", one.versions.tables),
     ):
         for name in tables:

@@ -1,23 +1,25 @@
 """The rebuild of datasets: built beside what there is, compared with it, and put in its place.
 
-Bronze holds every event, so silver and gold can be made anew at any time: after a rule was mended,
-or to prove that nothing but the events is in them. Meanwhile lander, speed layer and hourly batch
-go on. What batch publishes while a version is being built is caught up with before the swap; what
-it publishes between that and the swap makes the swap fail, and catch up again.
+Bronze holds every event and every row of a file, so silver and gold can be made anew at any time:
+after a rule was mended, or to prove that nothing else is in them. Meanwhile lander, speed layer and
+hourly batch go on. What batch publishes while a version is being built is caught up with before the
+swap; what it publishes between that and the swap makes the swap fail, and catch up again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
+from typing import Protocol
 
 import structlog
 from pyiceberg.catalog import Catalog
 from pyspark.sql import DataFrame, SparkSession
 
-from batch.dataset import bronze_table
-from batch.inputs import ingested_positions, pinned, touched_hours
-from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, KIND, BatchJob
+from batch.dataset import TableSet
+from batch.inputs import pinned
+from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, Report
 from batch.publication import Branch, PublishConflictError
 from batch.rebuild.checksums import TableComparison, compare_versions
 from batch.rebuild.versions import REBUILD, Version, Versions
@@ -45,23 +47,63 @@ class UnfinishedError(LakehouseError):
     """A build or a swap is at work, or was interrupted."""
 
 
+class Job(Protocol):
+    """What a rebuild asks of the job that writes a dataset's tables."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The lake's catalog."""
+
+    @property
+    def dataset(self) -> TableSet:
+        """What it writes."""
+
+    @property
+    def kind(self) -> str:
+        """What the run log calls its runs."""
+
+    @property
+    def source(self) -> str:
+        """The bronze table that the dataset is made of."""
+
+    def bronze(self, before: datetime) -> DataFrame:
+        """Read the rows of bronze that were ingested before a time."""
+
+    def landed_through(self, end: datetime) -> int:
+        """Make sure that bronze is complete up to a time; return its snapshot."""
+
+    def positions(self, interval: Interval) -> Mapping[str, tuple[int, int]]:
+        """Return, by log partition, the positions that were ingested in an interval."""
+
+    def write_seen(self, run: Run, made: Mapping[str, Branch], before: datetime) -> Report:
+        """Write what follows from an interval's rows, of all that were ingested before a time."""
+
+    def write_refused(self, interval: Interval) -> None:
+        """Write the refused rows of an interval to the dead letters, each of them once."""
+
+
 @dataclass(frozen=True)
 class Rebuild:
     """Builds, compares, swaps and rolls back versions of the tables of some datasets.
 
     Attributes:
-        jobs: Those of all datasets that write these tables, in the order in which they are built.
+        jobs: Those of all datasets that write these tables, in the order in which they are built;
+            their runs are of one kind.
     """
 
-    jobs: Sequence[BatchJob]
+    jobs: Sequence[Job]
 
     @cached_property
     def versions(self) -> Versions:
         """The versions that there are."""
-        return Versions(self._catalog, [job.dataset for job in self.jobs])
+        return Versions(self._catalog, [job.dataset for job in self.jobs], self._kind)
 
     def build(self) -> Version:
-        """Build a new version from all events of the time that batch has published.
+        """Build a new version from all rows of bronze of the time that batch has published.
 
         A version that was built before and not swapped is dropped.
 
@@ -76,7 +118,7 @@ class Rebuild:
         claims = [
             Run(REBUILD, job.dataset.name, Interval(BEFORE_ALL, through), (), cause=name)
             for job in self.jobs
-            if (through := self._runs.reach(KIND, job.dataset.name, Status.PUBLISHED))
+            if (through := self._runs.reach(self._kind, job.dataset.name, Status.PUBLISHED))
         ]
         if not claims:
             raise NoVersionError(f"batch has published nothing of {self.versions.group} yet")
@@ -137,7 +179,7 @@ class Rebuild:
             latest = self._caught_up(self._built(), Status.STARTED)
             swaps = [
                 replace(
-                    begun.setdefault(dataset, _swap(run)),
+                    begun.setdefault(dataset, _swap(run, self._kind)),
                     interval=run.interval,
                     business_hours=run.business_hours,
                 )
@@ -146,7 +188,7 @@ class Rebuild:
             # Recorded before: whoever runs an older interval from now on must not take hours back.
             for run in swaps:
                 self._runs.record(run, Status.STARTED)
-            offsets = [self._offsets(run) for run in swaps]
+            offsets = [self._job(run.dataset).positions(run.interval) for run in swaps]
             for branch in self._branches(latest.name):
                 branch.replace_main(self._catalog, expected=heads[branch.table], keep_as=kept)
             return list(zip(swaps, offsets, strict=True))
@@ -202,7 +244,7 @@ class Rebuild:
         return self._drop_all_but(None)
 
     def events(self, version: Version) -> int:
-        """Count the events that a version was made of."""
+        """Count the events, or rows of files, that a version was made of."""
         seen = version.seen
         return sum(
             job.bronze(seen[job.dataset.name].interval.end).count()
@@ -233,9 +275,9 @@ class Rebuild:
     def _claimed(self, claims: Sequence[Run]) -> Iterator[None]:
         """Let everybody know of a build while it is at work, and of its failure."""
         for run in claims:
-            source = bronze_table(self._job(run.dataset).dataset)
-            snapshot_id = self._job(run.dataset).landed_through(run.interval.end)
-            self._runs.record(run, Status.STARTED, snapshots={source: snapshot_id})
+            job = self._job(run.dataset)
+            snapshots = {job.source: job.landed_through(run.interval.end)}
+            self._runs.record(run, Status.STARTED, snapshots=snapshots)
         try:
             yield
         except Exception as error:
@@ -254,7 +296,7 @@ class Rebuild:
         seen = dict(version.seen)
         for job in self.jobs:
             name = job.dataset.name
-            through, before = self._runs.reach(KIND, name, status), seen.get(name)
+            through, before = self._runs.reach(self._kind, name, status), seen.get(name)
             start = before.interval.end if before else BEFORE_ALL
             if through and start < through:
                 hours = before.business_hours if before else ()
@@ -264,37 +306,30 @@ class Rebuild:
                     seen[name] = self._advance(job, claim, [Interval(start, through)])
         return replace(version, seen=seen)
 
-    def _advance(self, job: BatchJob, claim: Run, unseen: Sequence[Interval]) -> Run:
-        """Write to a version what follows from events of one stream that it has not seen.
+    def _advance(self, job: Job, claim: Run, unseen: Sequence[Interval]) -> Run:
+        """Write to a version what follows from rows of bronze that it has not seen.
 
         Args:
-            job: That of the stream's dataset.
+            job: That of the rows' dataset.
             claim: What the version will have seen then, with the hours that it knows.
-            unseen: The times at which these events were ingested.
+            unseen: The times at which these rows were ingested.
 
         Returns:
-            The claim, with the hours of these events, too.
+            The claim, with the hours of these rows, too.
         """
         through, hours, rows = claim.interval.end, {*claim.business_hours}, 0
         branches = {branch.table: branch for branch in self._branches(str(claim.cause))}
         for interval in unseen:
-            touched = touched_hours(job.bronze(through), interval)
-            run = replace(claim, interval=interval, business_hours=touched)
-            # Hours are computed from all that the version will have seen, wherever the gap is.
-            report = job.write(
-                run, branches, later=dict.fromkeys(touched, through), unpublished=list
-            )
-            hours |= {*touched}
+            # Computed from all that the version will have seen, wherever the gap is.
+            report = job.write_seen(replace(claim, interval=interval), branches, through)
+            hours |= {*report.business_hours}
             rows += sum(report.rows.values())
         done = replace(claim, business_hours=tuple(sorted(hours)))
         self._runs.record(done, Status.BUILT, rows_written=rows)
         _log.info("built", version=claim.cause, dataset=claim.dataset, rows=rows)
         return done
 
-    def _offsets(self, run: Run) -> Mapping[str, tuple[int, int]]:
-        return ingested_positions(self._job(run.dataset).bronze(run.interval.end), run.interval)
-
-    def _job(self, dataset: str) -> BatchJob:
+    def _job(self, dataset: str) -> Job:
         return next(job for job in self.jobs if job.dataset.name == dataset)
 
     def _branches(self, name: str) -> list[Branch]:
@@ -313,6 +348,10 @@ class Rebuild:
         return pinned(self._spark, self._catalog.load_table(table), snapshot_id)
 
     @property
+    def _kind(self) -> str:
+        return self.jobs[0].kind
+
+    @property
     def _spark(self) -> SparkSession:
         return self.jobs[0].spark
 
@@ -325,6 +364,6 @@ class Rebuild:
         return RunLog(self._catalog)
 
 
-def _swap(build: Run) -> Run:
-    """Return the run by which what a build has made is published: one of batch."""
-    return Run(KIND, build.dataset, build.interval, build.business_hours, cause=build.cause)
+def _swap(build: Run, kind: str) -> Run:
+    """Return the run by which what a build has made is published: one of its dataset's kind."""
+    return Run(kind, build.dataset, build.interval, build.business_hours, cause=build.cause)

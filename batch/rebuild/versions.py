@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pyiceberg.catalog import Catalog
 from pyiceberg.table.refs import SnapshotRefType
 
-from batch.dataset import Dataset
-from batch.job import KIND
+from batch.dataset import TableSet
 from batch.runs import Run, RunLog, Status, gaps
 from lakehouse.intervals import Interval
 
@@ -35,10 +34,16 @@ class Version:
 
 @dataclass(frozen=True)
 class Versions:
-    """What the catalog and the run log know of the versions of datasets that share tables."""
+    """What the catalog and the run log know of the versions of datasets that share tables.
+
+    Attributes:
+        datasets: All of them.
+        kind: Of the runs by which their tables are published.
+    """
 
     catalog: Catalog
-    datasets: Sequence[Dataset]
+    datasets: Sequence[TableSet]
+    kind: str
 
     @property
     def group(self) -> str:
@@ -53,7 +58,7 @@ class Versions:
     @property
     def current(self) -> str:
         """The name of the version that the tables show."""
-        swaps = [run.cause or "" for run in self._runs(KIND, Status.PUBLISHED)]
+        swaps = [run.cause or "" for run in self._runs(self.kind, Status.PUBLISHED)]
         return max(swaps, key=_number, default=self._name(1))
 
     @property
@@ -68,7 +73,7 @@ class Versions:
 
     def swapping(self) -> dict[str, Run]:
         """Return by dataset the runs of a swap that has begun and not ended."""
-        return {run.dataset: run for run in self._runs(KIND, Status.STARTED)}
+        return {run.dataset: run for run in self._runs(self.kind, Status.STARTED)}
 
     def built(self) -> Version | None:
         """Return the newest version that was built to its end and is not dropped."""
@@ -92,14 +97,16 @@ class Versions:
         """
         before = [
             one.run.interval
-            for one in RunLog(self.catalog).newest(KIND, dataset)
+            for one in RunLog(self.catalog).newest(self.kind, dataset)
             if one.status == Status.PUBLISHED and one.recorded_at < swap.started_at
         ]
         return gaps(swap.interval, before)
 
     def swap_to(self, name: str) -> dict[str, Run]:
         """Return by dataset the runs by which a version has become the present one."""
-        return {run.dataset: run for run in self._runs(KIND, Status.PUBLISHED) if run.cause == name}
+        return {
+            run.dataset: run for run in self._runs(self.kind, Status.PUBLISHED) if run.cause == name
+        }
 
     def names(self) -> list[str]:
         """Return the names of all branches and tags that versions have."""

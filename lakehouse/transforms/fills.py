@@ -4,6 +4,7 @@ The road of an event is that of `lakehouse.transforms.trades`, and so is the pro
 commutative, associative and idempotent, and a resolved row is itself an observation.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
@@ -66,14 +67,15 @@ def validate(events: DataFrame) -> DataFrame:
     return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
 
 
-def observe(events: DataFrame) -> DataFrame:
+def observe(events: DataFrame, carried: Iterable[str] = ()) -> DataFrame:
     """Turn the accepted among validated events into what each says about its fill.
 
     Args:
         events: The result of `validate`.
+        carried: Fields that are taken along as a fill's first report states them.
 
     Returns:
-        One row per accepted event, `OBSERVED_COLUMNS`.
+        One row per accepted event, `OBSERVED_COLUMNS` and the carried ones.
     """
     is_fill, position = F.col("event_type") == FILL, F.col("log_position")
     return events.where(F.col("rejection").isNull()).select(
@@ -84,10 +86,11 @@ def observe(events: DataFrame) -> DataFrame:
         F.when(~is_fill, position).alias("bust_position"),
         "log_partition",
         position.alias("last_offset"),
+        *(F.when(is_fill, F.col(name)).alias(name) for name in carried),
     )
 
 
-def resolve(observations: DataFrame) -> DataFrame:
+def resolve(observations: DataFrame, carried: Iterable[str] = ()) -> DataFrame:
     """Fold everything that was said about each fill into its one row.
 
     Of several reports of a fill the first in the log counts, the others are duplicates, whatever
@@ -96,13 +99,15 @@ def resolve(observations: DataFrame) -> DataFrame:
 
     Args:
         observations: `OBSERVED_COLUMNS`, from `observe` or of already resolved rows.
+        carried: Columns that they have beside these, of the report that counts.
 
     Returns:
-        Grain: (customer_id, fill_id). `OBSERVED_COLUMNS` and ``state``, ``notional`` (quote
-        currency, 16 places). While a fill is UNMATCHED, what names it is what its first bust
-        says; ``side``, ``quantity``, ``price``, ``fee`` and ``notional`` are null.
+        Grain: (customer_id, fill_id). `OBSERVED_COLUMNS`, the carried ones and ``state``,
+        ``notional`` (quote currency, 16 places). While a fill is UNMATCHED, what names it is what
+        its first bust says; ``side``, ``quantity``, ``price``, ``fee``, ``notional`` and what is
+        carried are null.
     """
-    said = F.struct(*_NAMED, *_REPORTED)
+    said = F.struct(*_NAMED, *_REPORTED, *carried)
     folded = observations.groupBy(*FILL_KEY).agg(
         F.coalesce(F.min_by(said, "fill_position"), F.min_by(said, "bust_position")).alias("said"),
         F.min("fill_position").alias("fill_position"),

@@ -6,11 +6,12 @@ from pyspark.sql import functions as F
 from lakehouse.kafka import FILLS_TOPIC
 from lakehouse.transforms.fills import OBSERVED_COLUMNS, observe, resolve, validate
 from lakehouse.transforms.positions import POSITION_KEY, positions
-from speed.clients import FILL_COLUMNS, ClientMemory
+from schemas import contract
+from speed.clients import ClientMemory
 from speed.flow import AppendTogether
 from speed.rows import News, keep
 
-FILLS_RT, POSITIONS_RT = "silver.fills_rt", "gold.positions_rt"
+FILLS, FILLS_RT, POSITIONS_RT = "silver.fills", "silver.fills_rt", "gold.positions_rt"
 
 
 class Fills:
@@ -22,7 +23,7 @@ class Fills:
 
     def observe(self, events: DataFrame) -> DataFrame:
         """Return what the sound among decoded events say about their fills."""
-        return observe(validate(events))
+        return observe(validate(events), contract(FILLS).carried)
 
     def fold(self, spark: SparkSession) -> "FillsFold":
         """Return what folds observations of fills."""
@@ -37,7 +38,8 @@ class FillsFold:
     """
 
     def __init__(self, spark: SparkSession) -> None:
-        self._memory = ClientMemory(spark)
+        self._carried = contract(FILLS).carried
+        self._memory = ClientMemory(spark, carried=self._carried)
         self._append = AppendTogether(len(Fills.tables))
 
     def process(self, micro_batch: DataFrame) -> None:
@@ -50,8 +52,9 @@ class FillsFold:
         if news is None:
             return
         clients = sorted(news.keys)
-        known = self._memory.fills(clients).select(*OBSERVED_COLUMNS)
-        fills = keep(resolve(known.union(news.rows)).select(*FILL_COLUMNS))
+        known = self._memory.fills(clients).select(*OBSERVED_COLUMNS, *self._carried)
+        resolved = resolve(known.union(news.rows), self._carried)
+        fills = keep(resolved.select(*contract(FILLS).column_names))
         self._memory.remember(clients, fills)
         new_fills = fills.where(news.moved)
         # A position stands where its newest fill does: others of the clients are as they were.

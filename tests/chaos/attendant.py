@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -44,7 +45,7 @@ class Attendant:
 
     Attributes:
         lake: The lake.
-        clock: The lander's.
+        clocks: Those of the layers and of the jobs, by name; a reconciliation has batch's.
         start: Where every interval that batch is asked for begins.
         next_job: Runs next, if any; ``reconcile`` takes turns with ``batch``.
         ended: Layers that ended by themselves and were started again, with their last words.
@@ -53,7 +54,7 @@ class Attendant:
     """
 
     lake: EmbeddedLake
-    clock: SteppingClock
+    clocks: Mapping[str, SteppingClock]
     start: datetime
     next_job: str | None = None
     ended: list[str] = field(default_factory=list)
@@ -66,10 +67,7 @@ class Attendant:
 
     def begin(self, layer: str) -> None:
         """Start a layer."""
-        if layer == "land":
-            self.lake.start(layer, program=PROGRAM, environ=self.clock.environ)
-        else:
-            self.lake.start(layer)
+        self.lake.start(layer, program=PROGRAM, environ=self.clocks[layer].environ)
 
     def step(self) -> None:
         """Start again what has died, and the next job when one has ended.
@@ -136,7 +134,8 @@ class Attendant:
             end = datetime.now(UTC).isoformat()
             words = self._bounds = ("--start", self.start.isoformat(), "--end", end)
         rows = self._rows(verb)
-        return Job(verb, self.lake.spawn(verb, *words), rows)
+        environ = self.clocks[_kind(verb)].environ
+        return Job(verb, self.lake.spawn(verb, *words, program=PROGRAM, environ=environ), rows)
 
     def _note(self, job: Job, code: int) -> None:
         tail = self.lake.tail(job.verb)

@@ -158,20 +158,30 @@ class FullDisk(Fault):
 
 @dataclass
 class SteppedClock(Fault):
-    """The lander's clock steps back, and is set right again."""
+    """The clock of a layer or of a job at work steps back, and is set right again."""
 
-    clock: SteppingClock
+    attendant: Attendant
+    name: str
     seconds: float
 
     def __post_init__(self) -> None:
-        self.hits = ("land",)
+        self.hits = (self.name,) if self.name in LAYERS else ()
+
+    def is_ready(self) -> bool:
+        return self.name in LAYERS or self.attendant.is_at_work(self.name)
 
     def inject(self) -> bool:
-        self.clock.step_back(self.seconds)
+        if self.name not in LAYERS and not self.attendant.has_begun(self.name):
+            return False
+        self._clock.step_back(self.seconds)
         return True
 
     def lift(self) -> None:
-        self.clock.set_right()
+        self._clock.set_right()
+
+    @property
+    def _clock(self) -> SteppingClock:
+        return self.attendant.clocks[self.name]
 
 
 def fault_of(planned: Planned, attendant: Attendant, disk: Disk | None, wait: Wait) -> Fault:
@@ -192,7 +202,7 @@ def fault_of(planned: Planned, attendant: Attendant, disk: Disk | None, wait: Wa
         Kind.BROKER: lambda: KilledBroker(lake),
         Kind.STALL: lambda: StalledBroker(lake),
         Kind.CATALOG: lambda: RefusingCatalog(lake),
-        Kind.CLOCK: lambda: SteppedClock(attendant.clock, planned.step_seconds),
+        Kind.CLOCK: lambda: SteppedClock(attendant, str(planned.clock), planned.step_seconds),
     }
     if disk is not None:
         faults[Kind.DISK] = partial(FullDisk, disk)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.attendant import Attendant
-from chaos.schedule import JOBS, Planned
+from chaos.schedule import Planned
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from embedded_lake import EmbeddedLake
@@ -85,7 +85,7 @@ class Recovery:
         fault: The fault.
         ends: Where the log ended when it was over, behind a message that was sent after it.
         began_at: When it was over, on the monotonic clock.
-        seconds: By layer, how long it took to pass that; and of a job that was killed, how long
+        seconds: By layer, how long it took to pass that; and of a job that was hit, how long
             the next of its kind took.
     """
 
@@ -97,7 +97,7 @@ class Recovery:
     def look(self, attendant: Attendant) -> None:
         """See who has passed; one that takes too long is an error."""
         now, lake = time.monotonic(), attendant.lake
-        job = JOBS.get(self.fault.kind)
+        job = self.fault.job
         if job is not None and (seconds := attendant.next_run(job, self.began_at)) is not None:
             self.seconds[job] = seconds
         for layer in self.missing:
@@ -114,8 +114,8 @@ class Recovery:
 
     @property
     def missing_job(self) -> str | None:
-        """The job that was killed, while none of its kind has ended well since."""
-        job = JOBS.get(self.fault.kind)
+        """The job that was hit, while none of its kind has ended well since."""
+        job = self.fault.job
         return None if job in self.seconds else job
 
     def _passed(self, lake: EmbeddedLake, layer: str, topic: str) -> bool:
@@ -149,5 +149,5 @@ class Recoveries:
 
     @property
     def missing_jobs(self) -> set[str]:
-        """The kinds of jobs of which none has ended well since one was killed."""
+        """The kinds of jobs of which none has ended well since one was hit."""
         return {one.missing_job for one in self.all if one.missing_job}

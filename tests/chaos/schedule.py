@@ -1,10 +1,10 @@
 """What goes wrong, in what order, when and for how long: a function of the seed alone."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, cycle
 
 
 class Kind(StrEnum):
@@ -23,6 +23,8 @@ class Kind(StrEnum):
 
 # By which job a schedule kills, which one it is.
 JOBS = {Kind.BATCH: "batch", Kind.MAINTAIN: "maintain"}
+# Whose clocks step back: each has its turn, in an order of the seed's.
+CLOCKS = ("land", "speed", *JOBS.values())
 KILLS = frozenset({Kind.LANDER, Kind.SPEED, *JOBS})
 # A lander is back in a second or two, a Spark driver takes ten.
 ROUND = (Kind.LANDER, Kind.LANDER, *Kind)
@@ -57,6 +59,7 @@ class Planned:
         hold_seconds: How long it lasts; of what is killed, until it is started again.
         stillborn_seconds: What is started next is killed so soon after its start, too.
         step_seconds: How far the clock steps back.
+        clock: Whose clock that is.
     """
 
     number: int
@@ -65,11 +68,17 @@ class Planned:
     hold_seconds: float
     stillborn_seconds: float | None = None
     step_seconds: float = 0.0
+    clock: str | None = None
+
+    @property
+    def job(self) -> str | None:
+        """The job that it hits, if it does not hit a layer or what all rest on."""
+        return self.clock if self.clock in JOBS.values() else JOBS.get(self.kind)
 
     def __str__(self) -> str:
         text = f"{self.number}. {self.kind}"
         if self.step_seconds:
-            text += f" by {self.step_seconds:g} s"
+            text += f" by {self.step_seconds:g} s under {self.clock}"
         if self.stillborn_seconds is not None:
             text += f", the next one {self.stillborn_seconds:.1f} s after its start"
         if self.kind not in KILLS:
@@ -89,13 +98,14 @@ def schedule(seed: int, count: int, kinds: Collection[Kind] = tuple(Kind)) -> li
     one_round = [kind for kind in ROUND if kind in kinds]
     rounds = -(-count // len(one_round))
     order = chain.from_iterable(chance.sample(one_round, len(one_round)) for _ in range(rounds))
+    clocks = cycle(random.Random(f"{seed} clocks").sample(CLOCKS, len(CLOCKS)))
     return [
-        _planned(number, kind, chance)
+        _planned(number, kind, chance, clocks)
         for number, kind in zip(range(1, count + 1), order, strict=False)
     ]
 
 
-def _planned(number: int, kind: Kind, chance: random.Random) -> Planned:
+def _planned(number: int, kind: Kind, chance: random.Random, clocks: Iterator[str]) -> Planned:
     stillborn = kind in KILLS and chance.random() < STILLBORN
     return Planned(
         number,
@@ -104,4 +114,5 @@ def _planned(number: int, kind: Kind, chance: random.Random) -> Planned:
         hold_seconds=chance.uniform(*HOLDS.get(kind, RESTART_SECONDS)),
         stillborn_seconds=chance.uniform(0, STARTING_SECONDS) if stillborn else None,
         step_seconds=chance.choice(STEPS_BACK) if kind is Kind.CLOCK else 0.0,
+        clock=next(clocks) if kind is Kind.CLOCK else None,
     )

@@ -3,7 +3,8 @@
 Only the machine's administrator can set a real clock back, and for all processes at once; there
 are no namespaces of it. So the clock is exchanged where the process reads it: `time.time`, which
 PyIceberg stamps snapshots with, and the `datetime` of the modules that ask for the present. The
-verb is the real one. Run as a program:
+verb is the real one. The JVM that a verb of Spark's starts keeps the right time: what Iceberg's
+Java library stamps is stamped rightly. Run as a program:
 
     CHAOS_CLOCK=FILE python tests/chaos/stepping_clock.py land
 """
@@ -11,14 +12,29 @@ verb is the real one. Run as a program:
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 VARIABLE: Final = "CHAOS_CLOCK"
 # -P: what lies beside this file is not to be found by name.
 PROGRAM: Final = (sys.executable, "-P", __file__)
+# By verb, the modules that ask for the present; every verb commits by PyIceberg, too.
+ASKING: Final[Mapping[str, Sequence[str]]] = {
+    "land": ("ingestion.lander.writer",),
+    "speed": ("speed.query",),
+    "batch": ("batch.runs", "batch.quality"),
+    "reconcile": ("batch.runs", "batch.reconciliation"),
+    "maintain": (
+        "batch.maintenance.cli",
+        "batch.maintenance.job",
+        "batch.maintenance.report",
+        "batch.runs",
+    ),
+}
+COMMITTING: Final = "pyiceberg.table.update"
 _true_time = time.time
 
 
@@ -54,22 +70,23 @@ def stepped_time() -> float:
 
 
 class SteppedDatetime(datetime):
-    """A datetime whose present is that of the wrong clock."""
+    """Makes plain datetimes, but the present is that of the wrong clock."""
+
+    def __new__(cls, *fields: Any, **named: Any) -> datetime:  # type: ignore[misc]
+        """Return a plain datetime: Spark tells values by their exact type."""
+        return datetime(*fields, **named)  # noqa: DTZ001 - with the zone that is asked for
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        """Return the present, as a plain datetime."""
+        """Return the present."""
         return datetime.fromtimestamp(stepped_time(), tz)
 
 
-def install() -> None:
-    """Let this process read the wrong clock."""
-    import pyiceberg.table.update
-
-    import ingestion.lander.writer
-
+def install(verb: str) -> None:
+    """Let this process, which runs a verb, read the wrong clock."""
+    modules = [import_module(name) for name in (COMMITTING, *ASKING[verb])]
     time.time = stepped_time
-    for module in (pyiceberg.table.update, ingestion.lander.writer):
+    for module in modules:
         vars(module)["datetime"] = SteppedDatetime
 
 
@@ -77,7 +94,7 @@ def main(words: Sequence[str]) -> None:
     """Run a verb of the command line under the wrong clock."""
     from lakehouse.cli import main as lakehouse
 
-    install()
+    install(words[0])
     sys.argv = ["lakehouse", *words]
     lakehouse()
 

@@ -32,7 +32,7 @@ from chaos.oracles import (
 )
 from chaos.recovery import DEADLINE_SECONDS, Recoveries
 from chaos.report import Report, Stream
-from chaos.schedule import JOBS, ROUND, Kind, Planned, schedule
+from chaos.schedule import CLOCKS, ROUND, Kind, Planned, schedule
 from chaos.small_disk import Disk, small_disk
 from chaos.stepping_clock import SteppingClock
 from embedded_lake import EmbeddedLake, embedded_lake
@@ -135,8 +135,8 @@ def all_faults_happen(arena: Arena, plan: list[Planned], tell: Callable[[str], N
         lambda: all(arena.lake.is_ready(layer) for layer in LAYERS), "both layers are at work"
     )
     for place, planned in enumerate(plan):
-        # What is to die next is under way by the time that its turn comes.
-        coming = (JOBS[one.kind] for one in plan[place:] if one.kind in JOBS)
+        # What is to be hit next is under way by the time that its turn comes.
+        coming = (one.job for one in plan[place:] if one.job)
         attendant.next_job = next(coming, attendant.next_job)
         tell(str(planned))
         arena.happens(planned)
@@ -149,7 +149,7 @@ def all_faults_happen(arena: Arena, plan: list[Planned], tell: Callable[[str], N
 
 
 def ends_well(arena: Arena, job: str) -> None:
-    """Let a job that was killed last come to a good end."""
+    """Let a job that was hit last come to a good end."""
     arena.attendant.next_job = job
     arena.wait_until(lambda: job not in arena.recoveries.missing_jobs, f"{job} ends well")
 
@@ -199,7 +199,8 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(
     with small_disk(disk_folder, lambda: writers(home)) as disk, lake_on(disk_folder, home) as lake:
         kinds = [kind for kind in Kind if disk or kind is not Kind.DISK]
         tell(f"CHAOS_SEED={seed} CHAOS_FAULTS={FAULTS}, disk: {type(disk).__name__}")
-        attendant = Attendant(lake, SteppingClock(home / "clock"), start)
+        clocks = {name: SteppingClock(home / f"clock of {name}") for name in CLOCKS}
+        attendant = Attendant(lake, clocks, start)
         try:
             with everything_sent(lake, seed) as load:
                 arena = Arena(lake, attendant, Recoveries(attendant), load, disk)

@@ -173,9 +173,19 @@ def test_drift_is_found_kept_and_not_pruned(lake: SmallLake) -> None:
     (_, bars) = lake.reconcile(interval)
     assert (bars.verdict, bars.comparison.drifted, bars.pruned) == ("DRIFT", 1, 0)
     rows = lake.catalog.load_table("ops.reconciliations").scan("verdict = 'DRIFT'").to_arrow()
-    sample = json.loads(rows["drift_sample"][0].as_py())
+    (drift,) = rows.to_pylist()
+    sample = json.loads(drift["drift_sample"])
     assert sample[0]["batch"]["high"] == "101.00000001"
     assert sample[0]["speed"]["high"] == "101.00000000"
+    # What was compared can be read again, whatever is written since.
+    lake.spark.sql("UPDATE lake.gold.bars_1m SET high = high - 0.00000001")
+    assert [record.verdict for record in lake.reconcile(interval)] == ["AGREE", "AGREE"]
+    for table, snapshot, high in (
+        ("gold.bars_1m", drift["batch_snapshot_id"], "101.00000001"),
+        ("gold.bars_1m_rt", drift["speed_snapshot_id"], "101"),
+    ):
+        compared = lake.catalog.load_table(table).scan(snapshot_id=snapshot).to_arrow()
+        assert compared["high"].to_pylist() == [Decimal(high)]
 
 
 def test_a_row_that_batch_should_have_but_has_not_is_drift(lake: SmallLake) -> None:

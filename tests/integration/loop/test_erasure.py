@@ -1,7 +1,8 @@
 """An erasure on a real lake: before it the personal data can be read, after it nobody can.
 
-All of it runs in processes of the command line, in a home of its own; every byte of that home is
-searched for what the CRM had said.
+The customers trade meanwhile: what they did stays, and so does what is made of it. All runs in
+processes of the command line, in a home of its own; every byte of that home is searched for what
+the CRM had said.
 """
 
 import json
@@ -9,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from typing import Any
 import pytest
 from customer_oracle import Said, in_order_pass
 from embedded_lake import EmbeddedLake, embedded_lake
+from schema_drafts import Draft
 
 import schemas
-from ingestion.crm.changes import CustomerRow
+from batch.publication import QUARANTINE
+from ingestion.crm.changes import CustomerRow, Protection, change_key
 from ingestion.crm.simulator import CrmProfile, captured_changes
-from lakehouse.kafka import CUSTOMERS_TOPIC
+from ingestion.producer import EventProducer
+from lakehouse.kafka import CUSTOMERS_TOPIC, client_settings
 from lakehouse.privacy.fields import ForgedFieldError, decrypt_field
 from lakehouse.privacy.keys import CustomerKey
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
@@ -37,6 +41,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CRM = CrmProfile(start=datetime(2024, 8, 1, tzinfo=UTC), customers=12, changes=150, seed=3)
 OPTIONS = ("--customers", "12", "--changes", "150", "--seed", "3", "--start", "2024-08-01")
 FAULTS = ("--duplicate", "0.2", "--out-of-order", "0.2")
+MARKET = Path(__file__).parents[3] / "demo" / "data" / "binance_coinm_ethusd_perp.trades.gz"
+FILLS = ("--customers", "12", "--fills", "150", "--busts", "0.1", "--bad", "0.1")
+BOTH = ("--dataset", "customers", "--dataset", "fills")
+REFUSED = "unknown_segment"
 PERSONAL = tuple(c.name for c in schemas.contract("silver.customers").columns if c.pii)
 # Of a key, so many bytes together are not found by chance.
 TELLING_BYTES = 8
@@ -48,6 +56,7 @@ class Outcome:
 
     lake: EmbeddedLake
     customer: str
+    start: datetime
     key: CustomerKey
     before: dict[str, list[dict[str, Any]]]
     shown_before: list[dict[str, Any]]
@@ -134,7 +143,37 @@ def counts(lake: EmbeddedLake) -> dict[str, list[dict[str, Any]]]:
             f"SELECT {business}, count(*) AS states, min(valid_from) AS first"
             " FROM silver.customers GROUP BY ALL ORDER BY ALL"
         ),
+    } | {
+        table: lake.rows(f"SELECT * FROM {table} ORDER BY ALL")
+        for table in ("silver.fills", "gold.positions", "gold.customer_activity_daily")
     }
+
+
+def refused_change(lake: EmbeddedLake, customer: str) -> None:
+    """Let the CRM say something of a customer that batch refuses, personal data and all."""
+    keys, limit = SqliteKeyStore.of(lake.settings), lake.settings.max_payload_bytes
+    codec = EventCodec(ContractRegistry(), limit, schemas.topics()[CUSTOMERS_TOPIC])
+    (*_, said) = (
+        c for c in captured_changes(CRM) if (c["after"] or {}).get("customer_id") == customer
+    )
+    wrong = {**said, "after": {**(said["after"] or {}), "segment": "WHALE"}}
+    with EventProducer.connect(
+        client_settings(lake.settings),
+        lambda change: codec.encode(Protection(keys).protected(change)),
+        max_payload_bytes=limit,
+        topic=CUSTOMERS_TOPIC,
+        key=change_key,
+    ) as producer:
+        producer.send(wrong)
+
+
+def refusals(lake: EmbeddedLake) -> list[bytes]:
+    letters = lake.rows(f"SELECT payload FROM bronze.dead_letters WHERE reason = '{REFUSED}'")
+    return [letter["payload"] for letter in letters]
+
+
+def interval(lake: EmbeddedLake, start: datetime) -> tuple[str, ...]:
+    return "--start", start.isoformat(), "--end", lake.ingested_through().isoformat()
 
 
 def show(lake: EmbeddedLake, customer: str) -> list[dict[str, Any]]:
@@ -152,14 +191,16 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     with embedded_lake(settings) as lake:
         started = datetime.now(UTC) - timedelta(hours=1)
         lake.run("crm", "simulate", *OPTIONS, *FAULTS)
+        refused_change(lake, customer)
+        lake.run("oms", "simulate", str(MARKET), *FILLS)
         lake.run("land", "--once")
-        interval = ("--start", started.isoformat(), "--end", lake.ingested_through().isoformat())
-        lake.run("batch", *interval, "--dataset", "customers")
+        lake.run("batch", *interval(lake, started), *BOTH)
         key = SqliteKeyStore.of(settings).key_to_read(customer)
         assert key is not None
         before = Outcome(
             lake,
             customer,
+            started,
             key,
             before=histories(lake),
             shown_before=show(lake, customer),
@@ -234,6 +275,8 @@ def test_the_erased_are_read_as_null_and_the_others_as_before(outcome: Outcome) 
 
 
 def test_history_and_counts_stay(outcome: Outcome) -> None:
+    for table in ("gold.positions", "gold.customer_activity_daily"):
+        assert outcome.customer in {row["customer_id"] for row in outcome.counts[table]}
     assert counts(outcome.lake) == outcome.counts
 
 
@@ -257,6 +300,49 @@ def test_what_the_crm_says_of_the_erased_again_is_not_taken_in(outcome: Outcome)
     assert said.pop(outcome.customer) == {None}
     assert all(len(values) > 1 for values in said.values())
     assert traces(outcome.lake, encodings(plain_texts())) == set()
+
+
+def test_what_is_made_anew_after_it_does_not_bring_anything_back(
+    outcome: Outcome, draft: Draft
+) -> None:
+    """Runs after all others: dead letters are redriven, rows kept aside, intervals run again."""
+    lake = outcome.lake
+    (payload,) = refusals(lake)
+    lake.run("dlq", "redrive", "--reason", REFUSED)
+    lake.run("land", "--once")
+    again = interval(lake, outcome.start)
+
+    with draft.table("silver.customers") as stated:
+        stated["quality"].append(
+            {
+                "name": "nobody_is_known",
+                "description": "There are no customers.",
+                "type": "sql",
+                "dimension": "validity",
+                "query": "SELECT count(*) FROM ${object}",
+                "mustBe": 0,
+                "severity": "quarantine",
+            }
+        )
+    strict = replace(
+        lake, settings=lake.settings.model_copy(update={"schemas_folder": draft.folder})
+    )
+    with pytest.raises(AssertionError, match=r"silver\.customers: nobody_is_known must"):
+        strict.run("batch", *again, "--dataset", "customers")
+    refs = lake.catalog.load_table("silver.customers").refs()
+    assert any(name.startswith(QUARANTINE) for name in refs)
+    assert refusals(lake) == [payload, payload], "a redriven event is refused by itself"
+
+    lake.run("backfill", *again, *BOTH, "--step-hours", "24")
+    now = counts(lake)
+    assert {name: now[name] for name in now if name != "bronze"} == {
+        name: rows for name, rows in outcome.counts.items() if name != "bronze"
+    }
+    assert histories(lake)[outcome.customer] == [
+        state | dict.fromkeys(PERSONAL) for state in outcome.before[outcome.customer]
+    ]
+    wanted = encodings(plain_texts()) | parts(outcome.key)
+    assert traces(lake, wanted) == set()
 
 
 def test_the_key_store_is_the_owners_alone(outcome: Outcome) -> None:

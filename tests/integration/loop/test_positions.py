@@ -7,6 +7,7 @@ the position that the row states, and no layer may know more of a key than the v
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -219,7 +220,7 @@ def test_the_memory_puts_its_parts_together_and_reads_what_it_forgot(
     lake: FillsLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        speed.flows.fills, "ClientMemory", lambda spark: ClientMemory(spark, clients=MOST_PARTS + 2)
+        speed.flows.fills, "ClientMemory", partial(ClientMemory, clients=MOST_PARTS + 2)
     )
     lake.restart_speed()
     for number in range(2 * MOST_PARTS):

@@ -15,7 +15,9 @@ from small_lake import EPOCH, SmallLake, trade
 
 from batch.audit import AuditError
 from batch.job import Report
+from batch.rebuild.job import NoVersionError, Rebuild
 from batch.references import REFERENCES, ReferenceJob
+from batch.retirement import mark_retired
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
@@ -47,7 +49,10 @@ class Dropped:
 
     def run(self, hour: int, reference: Any = INSTRUMENTS) -> Report | None:
         interval = Interval(TEN + hour * HOUR, TEN + (hour + 1) * HOUR)
-        return ReferenceJob(self.small.spark, self.small.catalog, reference).run(interval)
+        return self.job(reference).run(interval)
+
+    def job(self, reference: Any = INSTRUMENTS) -> ReferenceJob:
+        return ReferenceJob(self.small.spark, self.small.catalog, reference)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         engine = SqlEngine(self.small.catalog)
@@ -168,3 +173,68 @@ def test_real_bars_are_published_and_corrected_by_a_later_file(lake: Dropped) ->
     assert {bar["venue"] for bar in bars} == {"consolidated"}
     (total,) = lake.rows("SELECT count(*) AS n, count(DISTINCT symbol) AS s FROM gold.eod_bars")
     assert total == {"n": 12_155, "s": 5}
+
+
+def bar(year: int, close: int) -> str:
+    return f"Ticker,Date,Close\nAAPL,{year}-03-01,{close}\n"
+
+
+@pytest.fixture
+def bars(lake: Dropped) -> Dropped:
+    """Bars of two years, one of them corrected by a later file; all published."""
+    for hour, (year, close) in enumerate(((2000, 1), (2001, 2), (2000, 3))):
+        lake.load(f"{hour}.csv", bar(year, close), hour + 0.5, "eod_bars")
+        lake.run(hour, BARS)
+    return lake
+
+
+def closes(lake: Dropped) -> list[int]:
+    rows = lake.rows("SELECT close FROM gold.eod_bars ORDER BY business_date")
+    return [int(row["close"]) for row in rows]
+
+
+def test_what_is_made_of_files_can_be_built_anew(lake: Dropped) -> None:
+    lake.instruments("i_2024-08-05.csv", 0.1, tick_size="1")
+    lake.instruments("i_2024-08-01.csv", 1.1, tick_size="2")
+    rebuild = Rebuild([lake.job()])
+    with pytest.raises(NoVersionError, match="batch has published nothing of instruments"):
+        rebuild.build()
+    lake.run(0)
+    lake.run(1)
+    before = lake.ticks()
+    version, found = rebuild.compare(rebuild.build())
+    assert version.name == "instruments_v2"
+    assert rebuild.events(version) == 2
+    assert [(one.table, one.rows, one.equal) for one in found] == [("silver.instruments", 2, True)]
+    rebuild.swap()
+    assert rebuild.versions.current == "instruments_v2"
+    assert lake.ticks() == before
+    report = lake.run(1)
+    assert report is not None
+    assert report.rows == {"silver.instruments": 0}
+
+
+def test_a_wrong_bar_is_named_mended_and_can_be_had_back(bars: Dropped) -> None:
+    bars.small.spark.sql("UPDATE lake.gold.eod_bars SET close = 9 WHERE year(business_date) = 2001")
+    rebuild = Rebuild([bars.job(BARS)])
+    _, (found,) = rebuild.compare(rebuild.build())
+    assert [one.partition for one in found.differences] == ["2001-01-01 00:00:00"]
+    # Loaded meanwhile, and published: the new version must not lack it.
+    bars.load("3.csv", bar(2002, 4), 3.5, "eod_bars")
+    bars.run(3, BARS)
+    assert closes(bars) == [3, 9, 4]
+    rebuild.swap()
+    assert closes(bars) == [3, 2, 4]
+    assert rebuild.roll_back().name == "eod_bars_v3"
+    assert closes(bars) == [3, 9, 4]
+
+
+def test_a_rebuild_makes_no_bars_of_retired_time(bars: Dropped) -> None:
+    bars.small.spark.sql("DELETE FROM lake.gold.eod_bars WHERE year(business_date) = 2000")
+    mark_retired(bars.small.catalog, "gold.eod_bars", datetime(2001, 1, 1, tzinfo=UTC))
+    rebuild = Rebuild([bars.job(BARS)])
+    _, (found,) = rebuild.compare(rebuild.build())
+    assert found.equal
+    bars.load("late.csv", bar(2000, 5), 3.5, "eod_bars")
+    bars.run(3, BARS)
+    assert closes(bars) == [2]

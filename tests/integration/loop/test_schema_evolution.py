@@ -12,15 +12,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from fill_log import bust, fill
+from fills_lake import FillsLake
 from pyspark.sql import SparkSession
 from schema_drafts import Document, Draft, optional, renamed
 from small_lake import BEFORE, SmallLake, trade
 
 import schemas
 from demo.oracle import History, Trade, compare, naive_bars, naive_days, naive_hours, naive_trades
+from demo.positions_oracle import naive_fills, naive_positions
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
-from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
 from schemas import tables
 from schemas.registry import ContractRegistry, registered_schema
@@ -40,7 +42,7 @@ FIELDS = {
     3: ("matched_orders", "fee"),
     4: ("matched_orders",),
 }
-NAMES = {"matched_orders": "maker_orders"}
+NAMES = {"matched_orders": "maker_orders", "algorithm": "strategy"}
 
 
 def second(draft: Draft) -> None:
@@ -82,11 +84,11 @@ def fourth(draft: Draft) -> None:
 
 
 @dataclass
-class EvolvingLake(SmallLake):
+class VersionedLake(SmallLake):
     """Writes each event in the version of the schema that it names."""
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
-        topic, registry = schemas.topics()[TRADES_TOPIC], ContractRegistry()
+        topic, registry = schemas.topics()[self.flow.topic], ContractRegistry()
         known = tuple(v for v in topic.versions if v.id <= event["version"])
         fields = [f["name"] for f in registered_schema(registry, event["version"])["fields"]]
         codec = EventCodec(registry, 1_000_000, replace(topic, versions=known))
@@ -98,6 +100,10 @@ class EvolvingLake(SmallLake):
         done = tables.apply(self.catalog)
         self.restart_speed()
         return {f"{one.table}: {words}" for one in done for words in one.changes}
+
+
+class EvolvingLake(VersionedLake):
+    """Trades; what they carry is told from the events."""
 
     def carried(self, trade: Trade) -> dict[str, Any]:
         """Return what the silver row of a trade carries of the report that counts."""
@@ -302,3 +308,90 @@ def test_layers_that_started_before_a_new_column_go_on_beside_it(
     lake.produce(event(2, 4))
     lake.produce(event(1, 1, event_type="CANCEL", event_time=BEFORE + timedelta(seconds=1)))
     assert_both_layers_see_all(lake)
+
+
+FILLS_SILVER = "silver.fills"
+# Ids of versions of the schema of fills.
+FIRST, SECOND, THIRD = 20, 21, 22
+
+
+class EvolvingFills(VersionedLake, FillsLake):
+    """Fills, whose second version of the schema has a strategy, which the third calls algorithm."""
+
+    def assert_complete(self) -> None:
+        """Compare the merged views with the oracle over the whole log, the carried column too."""
+        log = self.events()
+        said = {(logged.partition, logged.position): logged.event for logged in log}
+        fills = []
+        for one in naive_fills(log).values():
+            assert one.fill_position is not None
+            event = said[one.log_partition, one.fill_position]
+            stated = event["strategy"] if event["version"] > FIRST else None
+            carried = dict.fromkeys(schemas.contract(FILLS_SILVER).carried, stated)
+            fills.append(asdict(one) | carried)
+        engine = SqlEngine(self.catalog)
+        for view, rows, key in (
+            ("serving.fills", dict(enumerate(fills)), ("customer_id", "fill_id")),
+            ("serving.positions", naive_positions(log), ("customer_id", "venue", "symbol")),
+        ):
+            found = engine.query(f"SELECT * FROM {view}").to_pylist()
+            verdict = compare(rows, found, key=key, ignore=("log_partition",))
+            assert verdict.equal, f"{view}: {verdict}"
+        engine.close()
+
+    def both_layers_see(self, *events: dict[str, Any]) -> None:
+        """Let the speed layer see events, then batch, and look after each."""
+        for event in events:
+            self.produce(event)
+        self.stream()
+        self.assert_complete()
+        interval = self.land()
+        self.batch(interval)
+        self.assert_complete()
+        records = self.reconcile(interval)
+        assert [record.verdict for record in records] == ["AGREE", "AGREE"], records
+
+
+def test_a_field_of_fills_comes_and_changes_its_name(
+    spark: SparkSession,
+    spark_settings: Settings,
+    draft: Draft,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake = EvolvingFills(spark, load_catalog(spark_settings), spark_settings)
+    lake.both_layers_see(fill(1, version=FIRST), fill(1, version=FIRST, customer_id="C-2"))
+
+    def comes(fields: dict[str, Document]) -> None:
+        fields["strategy"] = optional("strategy", "string")
+
+    draft.next_version(SECOND, comes, of="bronze.oms_fills")
+    draft.add(FILLS_SILVER, "strategy", "string", carried=True)
+    changes = lake.evolve(draft, monkeypatch)
+    assert changes == {
+        "silver.fills: added strategy string",
+        "silver.fills_rt: added strategy string",
+    }
+    lake.assert_complete()
+    lake.both_layers_see(
+        fill(2, version=SECOND, strategy="TWAP"),
+        fill(3, version=FIRST, side="SELL"),
+        fill(1, version=SECOND, strategy="a duplicate: the first report counts"),
+        bust(3, version=SECOND, strategy="and not a bust's"),
+    )
+
+    def is_renamed(fields: dict[str, Document]) -> None:
+        renamed(fields, "strategy", "algorithm")
+
+    draft.next_version(THIRD, is_renamed, of="bronze.oms_fills")
+    draft.change(FILLS_SILVER, "strategy", name="algorithm", aliases=["strategy"])
+    changes = lake.evolve(draft, monkeypatch)
+    assert f"{FILLS_SILVER}: renamed strategy to algorithm" in changes
+    lake.assert_complete()
+    lake.both_layers_see(
+        fill(4, version=THIRD, strategy="VWAP", side="SELL"),
+        fill(5, version=SECOND, strategy="TWAP", customer_id="C-2"),
+        fill(6, version=FIRST),
+        bust(1, version=FIRST),
+    )
+    stated = lake.catalog.load_table(FILLS_SILVER).scan().to_arrow()["algorithm"].to_pylist()
+    assert sorted(filter(None, stated)) == ["TWAP", "TWAP", "VWAP"]

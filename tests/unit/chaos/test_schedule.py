@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from chaos.schedule import KILLS, ROUND, STEPS_BACK, Kind, schedule
+from chaos.schedule import CLOCKS, KILLS, ROUND, STEPS_BACK, Kind, schedule
 
 
 def test_the_seed_gives_the_schedule_again() -> None:
@@ -41,6 +41,15 @@ def test_only_what_is_killed_is_killed_again_and_only_clocks_step() -> None:
     assert stillborn == KILLS
     assert {one.step_seconds for one in plan if one.kind is Kind.CLOCK} == set(STEPS_BACK)
     assert {one.step_seconds for one in plan if one.kind is not Kind.CLOCK} == {0.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_clock_has_its_turn(seed: int) -> None:
+    plan = schedule(seed, len(CLOCKS) * len(ROUND))
+    stepped = [one.clock for one in plan if one.kind is Kind.CLOCK]
+    assert sorted(map(str, stepped)) == sorted(CLOCKS)
+    assert {one.clock for one in plan if one.kind is not Kind.CLOCK} == {None}
+    assert {one.job for one in plan} == {None, "batch", "maintain"}
 
 
 def test_a_fault_says_what_it_does() -> None:

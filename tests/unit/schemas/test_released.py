@@ -150,8 +150,8 @@ REFUSED: dict[str, tuple[Callable[[Draft], object], str]] = {
         "silver.trades.state: is required",
     ),
     "a table that carries nothing": (
-        lambda d: d.add("silver.fills", "lots", "int", carried=True),
-        "silver.fills.lots.carried: only silver.trades, gold.bars_1m",
+        lambda d: d.add("silver.quotes", "lots", "int", carried=True),
+        "silver.quotes.lots.carried: only silver.trades, silver.fills, gold.bars_1m",
     ),
     "a carried column without its field": (
         lambda d: d.add(SILVER, "lots", "int", carried=True),
