@@ -94,19 +94,6 @@ class Recovery:
     began_at: float
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def look(self, attendant: Attendant) -> None:
-        """See who has passed; one that takes too long is an error."""
-        now, lake = time.monotonic(), attendant.lake
-        job = self.fault.job
-        if job is not None and (seconds := attendant.next_run(job, self.began_at)) is not None:
-            self.seconds[job] = seconds
-        for layer in self.missing:
-            if all(self._passed(lake, layer, topic) for topic in TOPICS[layer]):
-                self.seconds[layer] = now - self.began_at
-            else:
-                late = now - self.began_at > DEADLINE_SECONDS
-                assert not late, f"{layer} stands still since {self.fault}:\n{lake.tail(layer)}"
-
     @property
     def missing(self) -> list[str]:
         """The layers that have not passed."""
@@ -118,9 +105,9 @@ class Recovery:
         job = self.fault.job
         return None if job in self.seconds else job
 
-    def _passed(self, lake: EmbeddedLake, layer: str, topic: str) -> bool:
-        reached = HOW_FAR[layer](lake, topic)
-        return all(reached.get(place, 0) >= end for place, end in self.ends[topic].items())
+    def behind(self, topic: str, reached: Mapping[int, int]) -> bool:
+        """Whether a layer that has come so far in a topic has yet to pass the log's end."""
+        return any(reached.get(place, 0) < end for place, end in self.ends[topic].items())
 
 
 @dataclass
@@ -130,18 +117,46 @@ class Recoveries:
     attendant: Attendant
     all: list[Recovery] = field(default_factory=list)
     _looked_at: float = 0.0
+    # By layer and topic: how far it was when it was last seen to move, and when that was.
+    _moved: dict[tuple[str, str], tuple[Mapping[int, int], float]] = field(default_factory=dict)
 
     def begin(self, fault: Planned, over_at: float) -> None:
         """Watch for the recovery from a fault that was over at a time of the monotonic clock."""
         self.all.append(Recovery(fault, log_ends(self.attendant.lake), over_at))
 
     def step(self) -> None:
-        """Look at what is still missing."""
+        """Look at what is still missing; a layer that stands still for too long is an error."""
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
+        for layer in TOPICS:
+            if not self.have([layer]):
+                self._look(layer)
         for recovery in self.all:
-            recovery.look(self.attendant)
+            job = recovery.missing_job
+            if job and (took := self.attendant.next_run(job, recovery.began_at)) is not None:
+                recovery.seconds[job] = took
         self._looked_at = time.monotonic()
+
+    def _look(self, layer: str) -> None:
+        lake = self.attendant.lake
+        reached = {topic: HOW_FAR[layer](lake, topic) for topic in TOPICS[layer]}
+        now = time.monotonic()
+        for topic, offsets in reached.items():
+            known = self._moved.get((layer, topic))
+            if known is None or known[0] != offsets:
+                self._moved[layer, topic] = offsets, now
+        for recovery in self.all:
+            if layer in recovery.seconds:
+                continue
+            behind = [topic for topic in reached if recovery.behind(topic, reached[topic])]
+            if not behind:
+                recovery.seconds[layer] = now - recovery.began_at
+            for topic in behind:
+                _, moved_at = self._moved[layer, topic]
+                stands_still = now - max(moved_at, recovery.began_at) > DEADLINE_SECONDS
+                assert not stands_still, (
+                    f"{layer} stands still in {topic} since {recovery.fault}:\n{lake.tail(layer)}"
+                )
 
     def have(self, layers: Iterable[str]) -> bool:
         """Whether these layers have recovered from everything."""
