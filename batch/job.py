@@ -122,7 +122,7 @@ class BatchJob:
             snapshots={self.source: report.snapshot_id},
             offsets=self.positions(interval),
             rows_written=sum(report.rows.values()),
-            detail=conflicts.detail,
+            conflicts=conflicts.count,
         )
         _log.info("published", interval=str(interval), dataset=run.dataset, **report.rows)
         return report

@@ -38,11 +38,6 @@ class Conflicts:
             self.count += 1
             raise
 
-    @property
-    def detail(self) -> str | None:
-        """What the run log says about them; None without any."""
-        return f"publication conflicts: {self.count}" if self.count else None
-
 
 @dataclass(frozen=True)
 class Branch:

@@ -165,7 +165,7 @@ class ReferenceJob:
             Status.PUBLISHED,
             snapshots={self.source: report.snapshot_id},
             rows_written=sum(report.rows.values()),
-            detail=conflicts.detail,
+            conflicts=conflicts.count,
         )
         _log.info("published", interval=str(run.interval), dataset=run.dataset, **report.rows)
         return report

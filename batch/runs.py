@@ -84,6 +84,7 @@ class RunLog:
         snapshots: Mapping[str, int | None] | None = None,
         offsets: Mapping[str, tuple[int, int]] | None = None,
         rows_written: int | None = None,
+        conflicts: int | None = None,
         detail: str | None = None,
     ) -> None:
         """Append what is known of a run now."""
@@ -99,6 +100,7 @@ class RunLog:
             "offsets": json.dumps(offsets) if offsets is not None else None,
             "snapshots": json.dumps(snapshots) if snapshots is not None else None,
             "rows_written": rows_written,
+            "conflicts": conflicts,
             "detail": detail,
             "started_at": run.started_at,
             "recorded_at": datetime.now(UTC),

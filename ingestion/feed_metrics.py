@@ -43,6 +43,7 @@ class FeedMetrics(Collector):
         counts, sequence = self._intake, self._sequence
         named = (
             ("frames", "Frames received.", counts.frames),
+            ("bytes", "Bytes of these frames.", counts.bytes),
             ("connections", "Connections made.", self._connection.connections),
             ("gaps", "Places where trades were left out.", sequence.gaps),
             ("missing_trades", "Trades that were left out, by their ids.", sequence.missing_trades),

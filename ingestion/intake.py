@@ -35,6 +35,8 @@ class IntakeCounts:
     """What became of the input so far."""
 
     frames: int = 0
+    bytes: int = 0
+    """Of the frames, as they came."""
     ignored: int = 0
     """Frames about something other than a trade or a quote."""
     events: Counter[str] = field(default_factory=Counter)
@@ -59,6 +61,7 @@ class Intake:
             The event that was sent, or None.
         """
         self.counts.frames += 1
+        self.counts.bytes += _size(frame)
         try:
             event = adapt(frame, received_at_ns // NANOSECONDS_PER_MICROSECOND)
         except FrameRejectedError as error:
@@ -83,3 +86,10 @@ class Intake:
         """Pass on input that is not even a frame."""
         self.counts.rejected[reason] += 1
         self.sink.refuse(payload, reason=reason, detail=detail, source=source)
+
+
+def _size(frame: bytes | str) -> int:
+    """Return how many bytes a frame is; nearly all text of exchanges is ASCII."""
+    if isinstance(frame, str) and not frame.isascii():
+        frame = frame.encode(errors="surrogatepass")
+    return len(frame)

@@ -54,6 +54,11 @@ BOARD = Board(
                     runbook="LakehouseBatchFailed",
                 ),
                 Panel(
+                    "Publications lost to another run",
+                    "How often the last published run began again, since another had published.",
+                    (Query("lakehouse_run_last_conflicts", "{{kind}} {{dataset}}"),),
+                ),
+                Panel(
                     "Spark workers",
                     "Workers that the master knows, and applications that wait for cores.",
                     (

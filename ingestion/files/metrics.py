@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge
 from ingestion.files.loads import FileLoad, Status
 
 TAKEN = Counter("lakehouse_files_taken", "Files dealt with.", ["dataset", "status"])
+BYTES = Counter("lakehouse_files_bytes", "Size of the files dealt with.", ["dataset"])
 ROWS = Counter("lakehouse_files_rows", "Rows of files loaded in bronze.", ["dataset"])
 DEAD_LETTERS = Counter("lakehouse_files_dead_letters", "Rows of files refused.", ["dataset"])
 WAITING = Gauge(
@@ -25,6 +26,7 @@ def begin(datasets: Iterable[str]) -> None:
     for dataset in datasets:
         for status in Status:
             TAKEN.labels(dataset=dataset, status=status.value)
+        BYTES.labels(dataset=dataset)
         ROWS.labels(dataset=dataset)
         DEAD_LETTERS.labels(dataset=dataset)
 
@@ -32,6 +34,7 @@ def begin(datasets: Iterable[str]) -> None:
 def count(verdict: FileLoad) -> None:
     """Count a file and its rows."""
     TAKEN.labels(dataset=verdict.dataset, status=verdict.status.value).inc()
+    BYTES.labels(dataset=verdict.dataset).inc(verdict.size_bytes)
     ROWS.labels(dataset=verdict.dataset).inc(verdict.rows_loaded)
     DEAD_LETTERS.labels(dataset=verdict.dataset).inc(verdict.rows_refused)
 

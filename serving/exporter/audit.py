@@ -82,9 +82,11 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        columns = ("run_id", "kind", "dataset", "status", "interval_end", "rows_written")
+        identity = ("run_id", "kind", "dataset", "status", "interval_end", "started_at")
         self._rows = AuditRows(
-            RUNS, (*columns, "snapshots", "started_at"), also=f"kind = '{REFERENCE}'"
+            RUNS,
+            (*identity, "rows_written", "conflicts", "snapshots"),
+            also=f"kind = '{REFERENCE}'",
         )
         self._counted: set[tuple[str, str]] = set()
         self._through: dict[tuple[str, str], datetime] = {}
@@ -116,6 +118,7 @@ class Runs:
             yield Reading(f.RUN_DURATION, of, _seconds_of(row))
             yield Reading(f.RUN_THROUGH, of, self._through[of].timestamp())
             yield Reading(f.RUN_ROWS, of, row["rows_written"] or 0)
+            yield Reading(f.RUN_CONFLICTS, of, row["conflicts"] or 0)
 
     def published_through(self, table: Table) -> dict[str, datetime]:
         """Return, by table of bronze, the end of the latest interval that was published of it.

@@ -114,6 +114,11 @@ RUN_DURATION = Family(
     "lakehouse_run_last_duration_seconds", "How long the last published run took.", _RUN_OF
 )
 RUN_ROWS = Family("lakehouse_run_last_rows", "Rows that the last published run wrote.", _RUN_OF)
+RUN_CONFLICTS = Family(
+    "lakehouse_run_last_conflicts",
+    "How often another run published first, so that the last published one began again.",
+    _RUN_OF,
+)
 RUN_FAILED = Family(
     "lakehouse_run_failed", "Whether the run that ended last has failed; 0 or 1.", _RUN_OF
 )

@@ -62,7 +62,7 @@ def test_a_run_tells_how_often_another_published_first(
     losses += ["silver.trades", "gold.bars_1m"]
     report, published = run_once(settings, catalog)
     assert (report.conflicts, report.rows) == (2, {"silver.trades": 3})
-    assert published["detail"] == "publication conflicts: 2"
+    assert published["conflicts"] == 2
 
 
 def test_a_run_that_nobody_disturbed_has_nothing_to_tell(
@@ -70,4 +70,4 @@ def test_a_run_that_nobody_disturbed_has_nothing_to_tell(
 ) -> None:
     report, published = run_once(settings, catalog)
     assert report.conflicts == 0
-    assert published["detail"] is None
+    assert published["conflicts"] == 0

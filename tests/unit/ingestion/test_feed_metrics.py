@@ -12,7 +12,7 @@ def test_a_scrape_finds_the_present_counts() -> None:
     registry = CollectorRegistry()
     registry.register(FeedMetrics(counts, connection, sequence))
     assert registry.get_sample_value("lakehouse_feed_frames_total") == 0
-    counts.frames = 3
+    counts.frames, counts.bytes = 3, 300
     counts.events["binance_spot:BTCUSDT"] += 2
     counts.rejected["not_json"] += 1
     connection.connections = 4
@@ -23,7 +23,7 @@ def test_a_scrape_finds_the_present_counts() -> None:
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"lakehouse_feed_{name}_total", labels)
 
-    assert value("frames") == 3
+    assert (value("frames"), value("bytes")) == (3, 300)
     assert value("events", instrument="binance_spot:BTCUSDT") == 2
     assert value("rejected", reason="not_json") == 1
     assert value("connections") == 4

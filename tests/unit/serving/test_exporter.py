@@ -135,6 +135,7 @@ def run(
         "business_hours": "[]",
         "snapshots": json.dumps({source: 1}) if source else None,
         "rows_written": 7,
+        "conflicts": 2,
         "started_at": recorded_at - timedelta(seconds=90),
         "recorded_at": recorded_at,
     }
@@ -296,6 +297,7 @@ def test_runs_are_told_by_how_they_ended(lake: Lake) -> None:
     success = lake.value("lakehouse_run_last_success_timestamp_seconds", **kind)
     assert success == pytest.approx((NOW - 2 * HOUR).timestamp())
     assert lake.value("lakehouse_run_last_duration_seconds", **kind) == pytest.approx(90)
+    assert lake.value("lakehouse_run_last_conflicts", **kind) == 2
     assert lake.value("lakehouse_run_failed", **kind) == 1
     through = lake.value("lakehouse_run_covered_through_timestamp_seconds", **kind)
     assert through == pytest.approx((NOW - 3 * HOUR).timestamp())
