@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -33,7 +33,6 @@ from serving.engine import SqlEngine
 # A Spark driver takes ten seconds to its first micro-batch when idle, and a loaded CI machine
 # several times that.
 DEADLINE_SECONDS = 180.0
-POLL_SECONDS = 0.02
 LAKEHOUSE = (sys.executable, "-m", "lakehouse")
 
 
@@ -49,6 +48,8 @@ class LogRecord(NamedTuple):
 @dataclass
 class EmbeddedLake:
     """One home: its broker runs, its topics and tables are there."""
+
+    poll_seconds: ClassVar[float] = 0.02
 
     settings: Settings
     catalog: Catalog
@@ -148,7 +149,7 @@ class EmbeddedLake:
         started = time.monotonic()
         while not condition():
             assert time.monotonic() - started < deadline_seconds, f"not in time: {what}"
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
         return time.monotonic() - started
 
     def _environ(self) -> dict[str, str]:

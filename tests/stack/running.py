@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from embedded_lake import LAKEHOUSE, EmbeddedLake, LogRecord, read_topic
 
@@ -24,6 +24,9 @@ UP_SECONDS = 600.0
 @dataclass
 class RunningStack(EmbeddedLake):
     """A stack's home; what is asked of a lake is asked of its real servers."""
+
+    # A question takes its share of the cores from what it waits for.
+    poll_seconds: ClassVar[float] = 1.0
 
     installation: Installation
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,6 +11,8 @@ from accounting import check_accounts, check_view, judge, market
 from stack.running import RunningStack
 
 from ingestion.producer import EventProducer
+from lakehouse import operations
+from lakehouse.components import READY, selected
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka import client_settings
 from schemas.registry import schema_registry
@@ -68,6 +71,25 @@ def accounted(stack: RunningStack) -> int:
     return int(rows[0]["n"])
 
 
+def running(stack: RunningStack) -> dict[str, int | None]:
+    """Return the process ids of all that is ready for work."""
+    found = operations.status(stack.settings)
+    return {process.name: process.pid for process in found if process.health == READY}
+
+
+def independent(stack: RunningStack, server: str) -> set[str]:
+    """Return the names of what starts without a server."""
+    known = operations.components(stack.settings)
+    needs = {one.name: {other.name for other in selected(known, [one.name])} for one in known}
+    return {one.name for one in known if one.launch and server not in needs[one.name]}
+
+
+def go_on(stack: RunningStack, before: Mapping[str, int | None], names: Set[str]) -> None:
+    """Wait until some processes are ready, and are those that were so before."""
+    same = {name: before.get(name) for name in names}
+    stack.wait_until(lambda: same.items() <= running(stack).items(), f"{sorted(same)} go on")
+
+
 def test_each_server_goes_away_and_comes_back(
     stack: RunningStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,18 +97,22 @@ def test_each_server_goes_away_and_comes_back(
     recovered: dict[str, float] = {}
     with market(stack, seed=4):
         for server in SERVERS:
+            before = running(stack)
             stack.supervisor.stop(server)
             gone_at = time.monotonic()
             stack.wait_until(
                 lambda gone_at=gone_at: time.monotonic() - gone_at > AWAY_SECONDS,  # type: ignore[misc]
                 f"{server} is missed",
             )
+            go_on(stack, before, independent(stack, server))
             stack.restart(server)
             back_at = time.monotonic()
             name = f"BACK_{server.upper().replace('-', '_')}"
             send_mark(stack, name)
             stack.wait_until(lambda name=name: is_visible(stack, name), f"{name} is visible")  # type: ignore[misc]
             recovered[server] = time.monotonic() - back_at
+            # Also what depends on it has sat the outage out: nobody starts it again.
+            go_on(stack, before, before.keys() - {server})
     with capsys.disabled():
         for server, seconds in recovered.items():
             print(f"\n{server}: fresh again {seconds:.1f} s after it was back", end="")
