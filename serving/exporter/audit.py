@@ -90,7 +90,7 @@ class Runs:
         )
         self._counted: set[tuple[str, str]] = set()
         self._through: dict[tuple[str, str], datetime] = {}
-        self._sources: dict[tuple[str, str], str] = {}
+        self._sources: dict[str, str] = {}
         self.seconds = ArrayHistogram(
             f.RUN_SECONDS_NAME,
             "How long runs took, from start to end: those of the last month, and since.",
@@ -127,7 +127,11 @@ class Runs:
             table: ``ops.runs``, freshly loaded.
         """
         self._read(table)
-        return {self._sources[of]: end for of, end in self._through.items() if of in self._sources}
+        return {
+            self._sources[dataset]: end
+            for (_, dataset), end in self._through.items()
+            if dataset in self._sources
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Yield the durations."""
@@ -141,9 +145,9 @@ class Runs:
             if row["status"] == PUBLISHED:
                 end, of = row["interval_end"], _of(row)
                 self._through[of] = max(end, self._through.get(of, end))
-            # Not every row of a run says so, but that which says that it has started does.
+            # Not every row says so, but that of a run, or of a build, that has started does.
             for source in json.loads(row["snapshots"] or "{}"):
-                self._sources[_of(row)] = source
+                self._sources[row["dataset"]] = source
         return rows
 
     def _count(self, row: dict[str, Any]) -> None:

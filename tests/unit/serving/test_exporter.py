@@ -268,7 +268,7 @@ def test_each_table_of_batch_is_judged_by_what_it_is_made_of(lake: Lake) -> None
 
 def test_a_swap_of_tables_that_were_built_anew_covers_what_they_were_made_of(lake: Lake) -> None:
     # It is recorded without the snapshot that it read, which the build before it has stated.
-    built = run("STARTED", recorded_at=NOW - HOUR, end=NOW, run_id="1")
+    built = run("STARTED", recorded_at=NOW - HOUR, end=NOW, run_id="1", kind="rebuild")
     swapped = run("PUBLISHED", recorded_at=NOW, end=NOW, run_id="2", source=None)
     lake.append("ops.runs", built, swapped)
     lake.append("bronze.market_trades", bronze_row(1, NOW - HOUR))
