@@ -42,7 +42,7 @@ CRM = CrmProfile(start=datetime(2024, 8, 1, tzinfo=UTC), customers=12, changes=1
 OPTIONS = ("--customers", "12", "--changes", "150", "--seed", "3", "--start", "2024-08-01")
 FAULTS = ("--duplicate", "0.2", "--out-of-order", "0.2")
 MARKET = Path(__file__).parents[3] / "demo" / "data" / "binance_coinm_ethusd_perp.trades.gz"
-FILLS = ("--customers", "12", "--fills", "150", "--busts", "0.1", "--bad", "0.1")
+FILLS = ("--customers", "20", "--fills", "300", "--busts", "0.1", "--bad", "0.1")
 BOTH = ("--dataset", "customers", "--dataset", "fills")
 REFUSED = "unknown_segment"
 PERSONAL = tuple(c.name for c in schemas.contract("silver.customers").columns if c.pii)
