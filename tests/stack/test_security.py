@@ -130,12 +130,14 @@ FORBIDDEN = [
     ("speed", "warehouse/gold/bars_1m/data_rt/x"),
     ("serving", "warehouse/gold/bars_1m/data/x"),
     ("operator", "warehouse/gold/bars_1m/data/x"),
+    ("operator", "warehouse/ops/runs/data/x"),
 ]
 ALLOWED = [
     ("ingest", "warehouse/bronze/market_trades/data/x"),
     ("ingest", "warehouse/ops/redrives/data/x"),
     ("batch", "warehouse/gold/bars_1m/data/x"),
     ("speed", "warehouse/gold/bars_1m_rt/data/x"),
+    ("operator", "warehouse/ops/erasures/data/x"),
     ("orchestration", "warehouse/bronze/market_trades/data/x"),
 ]
 
