@@ -1,11 +1,13 @@
 """Kafka as others reach it: TLS, a user for each role, and rules for what each may do."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -52,6 +54,16 @@ GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
     "serving": dict.fromkeys(TOPICS, (READ,)),
 }
 """By role, what it may do with each topic; roles that are not named have no business there."""
+_ANY: Any = None  # what the client takes for names, and its types do not tell
+ANY_RULE = AclBindingFilter(
+    ResourceType.ANY,
+    _ANY,
+    ResourcePatternType.ANY,
+    _ANY,
+    _ANY,
+    AclOperation.ANY,
+    AclPermissionType.ANY,
+)
 
 
 def component(installation: Installation) -> Component:
@@ -59,7 +71,7 @@ def component(installation: Installation) -> Component:
     return Component(
         NAME,
         launch=partial(_launch, installation),
-        health=answers(lambda: broker_answers(_operator(installation))),
+        health=answers(lambda: broker_answers(operator_client(installation))),
         provision=partial(_provision, installation),
         provides="topics, users and their rights",
         deadline_seconds=START_DEADLINE_SECONDS,
@@ -100,7 +112,7 @@ def _launch(installation: Installation) -> Launch:
     return Launch(argv, environ, installation.port(NAME))
 
 
-def _operator(installation: Installation) -> dict[str, str]:
+def operator_client(installation: Installation) -> dict[str, str]:
     """Return the client settings of whoever makes the users: a certificate instead of a user."""
     own = installation.certificate("operator")
     return {
@@ -113,7 +125,7 @@ def _operator(installation: Installation) -> dict[str, str]:
 
 
 def _provision(installation: Installation) -> None:
-    admin = AdminClient({**_operator(installation), "log_level": 0})
+    admin = AdminClient({**operator_client(installation), "log_level": 0})
     credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
     users: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(
@@ -123,9 +135,18 @@ def _provision(installation: Installation) -> None:
     ]
     for made in admin.alter_user_scram_credentials(users, request_timeout=REQUEST_SECONDS).values():
         made.result()
-    for made in admin.create_acls(_rules(), request_timeout=REQUEST_SECONDS).values():
-        made.result()
+    _allow_only(admin, _rules())
     ensure_topics(installation.settings)
+
+
+def _allow_only(admin: AdminClient, rules: Sequence[AclBinding]) -> None:
+    """Make rules, and delete all others: what was granted once must not outlive its grant."""
+    for made in admin.create_acls(list(rules), request_timeout=REQUEST_SECONDS).values():
+        made.result()
+    found = admin.describe_acls(ANY_RULE, request_timeout=REQUEST_SECONDS).result()
+    if others := [_exactly(rule) for rule in found if rule not in rules]:
+        for gone in admin.delete_acls(others, request_timeout=REQUEST_SECONDS).values():
+            gone.result()
 
 
 def _rules() -> list[AclBinding]:
@@ -150,3 +171,15 @@ def _allow(
     pattern: ResourcePatternType = ResourcePatternType.LITERAL,
 ) -> AclBinding:
     return AclBinding(kind, name, pattern, f"User:{role}", "*", operation, AclPermissionType.ALLOW)
+
+
+def _exactly(rule: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        rule.restype,
+        rule.name,
+        rule.resource_pattern_type,
+        rule.principal,
+        rule.host,
+        rule.operation,
+        rule.permission_type,
+    )

@@ -1,18 +1,29 @@
 """Who is let in and who is not, and what a thief of the disk or a listing of processes shows."""
 
 import json
+import socket
 import ssl
 import stat
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
 import urllib3
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from minio import Minio
@@ -22,8 +33,9 @@ from stack.running import RunningStack
 
 from lakehouse.kafka import GROUP_PREFIX, TRADES_TOPIC, broker_answers, client_settings
 from lakehouse.settings import Role, Settings
+from lakehouse.stack import kafka, postgresql
 from lakehouse.stack import minio as store
-from lakehouse.stack import postgresql
+from lakehouse.stack.certificates import Authority, Certificate
 from lakehouse.stack.installation import Installation
 from schemas import topics
 from schemas.confluent_registry import ConfluentRegistry
@@ -108,6 +120,98 @@ def test_who_has_no_business_with_the_log_does_not_read_it(stack: RunningStack, 
     }
 
 
+def test_a_right_that_nobody_grants_any_more_ends_with_the_next_start(stack: RunningStack) -> None:
+    admin = AdminClient({**kafka.operator_client(stack.installation), "log_level": 0})
+    granted = set(admin.describe_acls(kafka.ANY_RULE).result())
+    once = AclBinding(
+        *(ResourceType.TOPIC, TRADES_TOPIC, ResourcePatternType.LITERAL, "User:orchestration"),
+        *("*", AclOperation.READ, AclPermissionType.ALLOW),
+    )
+    admin.create_acls([once])[once].result()
+
+    def reads() -> bool:
+        return reading_error(stack.role("orchestration")) is None
+
+    stack.wait_until(reads, "the broker knows of the right")
+    stack.restart("kafka")
+    stack.wait_until(lambda: not reads(), "the broker knows that it is gone")
+    assert set(admin.describe_acls(kafka.ANY_RULE).result()) == granted
+    assert reading_error(stack.role("serving")) is None
+
+
+LISTENERS = ("kafka-internal", "kafka-controller")
+COMPONENTS = ("postgresql", "minio", "registry", "trino", "mlflow")
+DESCRIBE_QUORUM = 55
+
+
+def quorum_error(stack: RunningStack, listener: str, tls: ssl.SSLContext | None) -> int:
+    """Ask a node about the quorum of controllers, and return its error code; 0 is an answer.
+
+    It is a request that both kinds of node answer, in bytes, since no client of ours speaks to
+    controllers: https://kafka.apache.org/protocol.
+    """
+    topic = b"__cluster_metadata"
+    header = struct.pack(">hhihb", DESCRIBE_QUORUM, 0, 1, -1, 0)
+    named = struct.pack(">bb", 2, len(topic) + 1) + topic
+    request = header + named + struct.pack(">bibbb", 2, 0, 0, 0, 0)
+    host, _, port = stack.installation.address(listener).partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as plain:
+        connection = tls.wrap_socket(plain, server_hostname=host) if tls else plain
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = connection.makefile("rb").read(struct.calcsize(">iibh"))
+    if len(answer) < struct.calcsize(">iibh"):
+        raise ConnectionError(f"{listener} hung up: {answer!r}")
+    return int(struct.unpack(">iibh", answer)[-1])
+
+
+def shown(stack: RunningStack, certificate: Certificate | None) -> ssl.SSLContext:
+    """Trust the installation's authority, and show a certificate or none."""
+    context = ssl.create_default_context(cafile=str(stack.installation.authority.file))
+    if certificate:
+        context.load_cert_chain(certificate.both)
+    return context
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_the_nodes_own_listeners_answer_the_node_and_the_operator(
+    stack: RunningStack, listener: str
+) -> None:
+    for name in ("kafka", "operator"):
+        own = shown(stack, stack.installation.certificate(name))
+        assert quorum_error(stack, listener, own) == 0
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_they_hang_up_on_who_shows_no_certificate_of_the_installation(
+    stack: RunningStack, listener: str, tmp_path: Path
+) -> None:
+    forged = shown(stack, Authority(tmp_path).certificate("operator"))
+    for tls in (None, shown(stack, None), forged):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            quorum_error(stack, listener, tls)
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_they_tell_nothing_to_another_component(
+    stack: RunningStack, listener: str, component: str
+) -> None:
+    other = shown(stack, stack.installation.certificate(component))
+    assert quorum_error(stack, listener, other) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_another_component_sees_no_topic(stack: RunningStack, component: str) -> None:
+    operator = kafka.operator_client(stack.installation)
+    other = stack.installation.certificate(component)
+    shows = {
+        "ssl.certificate.location": str(other.certificate),
+        "ssl.key.location": str(other.key),
+    }
+    assert TRADES_TOPIC in AdminClient({**operator}).list_topics(timeout=10).topics
+    assert AdminClient({**operator, **shows}).list_topics(timeout=10).topics == {}
+
+
 def test_the_store_lets_in_whoever_knows_a_secret_over_tls_only(stack: RunningStack) -> None:
     serving = stack.role("serving")
     assert object_store(serving).bucket_exists(bucket_name="lake")
@@ -130,12 +234,14 @@ FORBIDDEN = [
     ("speed", "warehouse/gold/bars_1m/data_rt/x"),
     ("serving", "warehouse/gold/bars_1m/data/x"),
     ("operator", "warehouse/gold/bars_1m/data/x"),
+    ("operator", "warehouse/ops/runs/data/x"),
 ]
 ALLOWED = [
     ("ingest", "warehouse/bronze/market_trades/data/x"),
     ("ingest", "warehouse/ops/redrives/data/x"),
     ("batch", "warehouse/gold/bars_1m/data/x"),
     ("speed", "warehouse/gold/bars_1m_rt/data/x"),
+    ("operator", "warehouse/ops/erasures/data/x"),
     ("orchestration", "warehouse/bronze/market_trades/data/x"),
 ]
 

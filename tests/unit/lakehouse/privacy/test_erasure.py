@@ -8,8 +8,8 @@ import schemas
 from lakehouse.catalog import load_catalog
 from lakehouse.cli import app
 from lakehouse.errors import LakehouseError
-from lakehouse.privacy.erasure import ERASURES, erase
-from lakehouse.privacy.keys import UnknownCustomerError
+from lakehouse.privacy.erasure import ERASURES, INTENDED, erase
+from lakehouse.privacy.keys import KeyStoreError, UnknownCustomerError
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
 from lakehouse.settings import Settings
 from schemas import tables
@@ -34,6 +34,12 @@ def records(catalog: Catalog) -> list[dict[str, object]]:
     return rows
 
 
+def intentions(catalog: Catalog) -> list[str]:
+    told = [one.summary for one in catalog.load_table(ERASURES).snapshots()]
+    stated = [one.additional_properties for one in told if one is not None]
+    return [one[INTENDED] for one in stated if INTENDED in one]
+
+
 def test_an_erasure_destroys_the_key_and_is_recorded(
     keys: SqliteKeyStore, catalog: Catalog
 ) -> None:
@@ -52,17 +58,40 @@ def test_erasing_again_changes_nothing(keys: SqliteKeyStore, catalog: Catalog) -
     assert len(records(catalog)) == 1
 
 
-def test_an_erasure_that_was_not_recorded_is_recorded_later(
+def test_who_may_not_write_the_record_destroys_nothing(
     keys: SqliteKeyStore, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(name: str) -> None:
-        raise ConnectionError(name)
+    def refused(*_: object) -> None:
+        raise PermissionError("PutObject: access denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(catalog, "load_table", unreachable)
-        with pytest.raises(ConnectionError):
+        patch.setattr(catalog, "commit_table", refused)
+        with pytest.raises(PermissionError):
             erase(keys, catalog, "C1")
-    assert keys.key_to_read("C1") is None, "the key goes first"
+    assert keys.key_to_read("C1") is not None
+    assert records(catalog) == []
+
+
+def test_the_intention_is_on_record_before_the_key_goes(
+    keys: SqliteKeyStore, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: str) -> None:
+        raise KeyStoreError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "destroy", fails)
+        with pytest.raises(KeyStoreError):
+            erase(keys, catalog, "C1")
+    assert intentions(catalog) == ["C1"]
+    assert records(catalog) == []
+    erase(keys, catalog, "C1")
+    erase(keys, catalog, "C1")
+    assert intentions(catalog) == ["C1", "C1"], "what is on record is not intended again"
+
+
+def test_an_erasure_that_was_not_recorded_is_recorded_later(
+    keys: SqliteKeyStore, catalog: Catalog
+) -> None:
     at = keys.destroy("C1").erased_at
     assert erase(keys, catalog, "C1").erased_at == at
     assert [record["erased_at"] for record in records(catalog)] == [at]
