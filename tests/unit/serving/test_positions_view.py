@@ -116,6 +116,29 @@ def test_values_keep_every_digit(append: Any, bar: Any, position: Any, engine: S
         assert row == {"market_value": worth, "unrealised_pnl": worth - basis}
 
 
+def test_a_value_that_no_column_holds_is_told_of_nobody_else(
+    append: Any, bar: Any, position: Any, marked: Any
+) -> None:
+    """What is accepted of fills and of trades bounds neither times the other."""
+    highest = Decimal(10**10) - Decimal("0.00000001")
+    append("gold.bars_1m", [bar(last_offset=1, close=highest)])
+    held = {"C-1": Decimal(100), "C-2": Decimal(10**12), "C-3": -Decimal(10**17)}
+    append(
+        BATCH,
+        [
+            position(last_offset=4, customer_id=customer, quantity=quantity)
+            for customer, quantity in held.items()
+        ],
+    )
+    with localcontext(prec=60):
+        worth = 100 * highest
+        assert marked() == [
+            ("C-1", 4, "RECONCILED", highest, worth, worth - 180),
+            ("C-2", 4, "RECONCILED", highest, None, None),
+            ("C-3", 4, "RECONCILED", highest, None, None),
+        ]
+
+
 def test_fills_that_do_not_count_are_hidden_after_the_merge(append: Any, engine: SqlEngine) -> None:
     def fill(fill_id: int, state: str, last_offset: int) -> dict[str, Any]:
         return dict.fromkeys(schemas.contract("silver.fills").column_names) | {
