@@ -134,6 +134,7 @@ FORBIDDEN = [
 ALLOWED = [
     ("ingest", "warehouse/bronze/market_trades/data/x"),
     ("ingest", "warehouse/ops/redrives/data/x"),
+    ("operator", "warehouse/ops/runs/data/x"),
     ("batch", "warehouse/gold/bars_1m/data/x"),
     ("speed", "warehouse/gold/bars_1m_rt/data/x"),
     ("orchestration", "warehouse/bronze/market_trades/data/x"),
@@ -141,6 +142,7 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize(("role", "key"), FORBIDDEN)
+    ("operator", "warehouse/ops/erasures/data/x"),
 def test_a_role_writes_no_tables_but_its_own(stack: RunningStack, role: Role, key: str) -> None:
     client = object_store(stack.role(role))
     with pytest.raises(S3Error, match="AccessDenied"):

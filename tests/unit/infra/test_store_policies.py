@@ -38,7 +38,7 @@ WRITTEN = {
     "batch": in_layers("silver", "gold", "ops") | {"bronze.dead_letters"},
     "speed": TWINS,
     "serving": set(),
-    "operator": set(),
+    "operator": {"ops.erasures"},
     "orchestration": set(TABLES),
 }
 
