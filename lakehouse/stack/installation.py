@@ -171,8 +171,9 @@ class Installation:
             values |= {
                 "spark_master": f"spark://{self.address('spark-master')}",
                 "spark_secret": self.secret("spark"),
-                "spark_driver_memory": "1g",
             }
+        if role in ("batch", "speed", "orchestration"):
+            values["spark_driver_memory"] = "1g"
         if role in ("serving", "orchestration"):
             values |= {
                 "trino": f"https://{self.address('trino')}",

@@ -1,7 +1,8 @@
 """docker-compose.yml runs what the native stack runs, component by component."""
 
 import yaml
-from compose_file import OFFICIAL, ONLY_IN_CONTAINERS, Service
+from compose_file import BY_HAND, OFFICIAL, ONLY_IN_CONTAINERS, Service
+from cryptography import x509
 
 from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
@@ -89,7 +90,8 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
         if "LAKEHOUSE_OTLP_ENDPOINT" in service.get("environment", {})
     }
     assert told == dict.fromkeys(
-        ("land", "speed", "batch", "reconcile"), "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}"
+        ("land", "speed", "batch", "reconcile", "backfill", "maintain"),
+        "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}",
     )
 
 
@@ -114,7 +116,7 @@ def test_mlflow_keeps_models_in_the_bucket_that_is_made_for_them() -> None:
 
 def test_profiles(services: dict[str, Service], native: dict[str, Component]) -> None:
     by_hand = {name for name, service in services.items() if service["profiles"] == ["by-hand"]}
-    assert by_hand == {"batch", "reconcile", "produce", "sql"}
+    assert by_hand == BY_HAND
     ml = {name for name, service in services.items() if service["profiles"] == ["ml"]}
     assert ml == {"mlflow"}
     core = {
