@@ -80,6 +80,16 @@ def test_what_a_service_is_told_is_a_setting(services: dict[str, Service]) -> No
     known = {f"LAKEHOUSE_{field.upper()}" for field in Settings.model_fields}
     for name, service in services.items():
         told = set(service.get("environment", {}))
+def test_prometheus_asks_jaeger_and_loki_where_they_tell_it() -> None:
+    jaeger = yaml.safe_load(infra_file("jaeger/jaeger.yml").read_text())["service"]["telemetry"]
+    (reader,) = jaeger["metrics"]["readers"]
+    loki = yaml.safe_load(infra_file("loki/loki.yml").read_text())["server"]
+    assert {
+        "jaeger": [f"jaeger:{reader['pull']['exporter']['prometheus']['port']}"],
+        "loki": [f"loki:{loki['http_listen_port']}"],
+    } == prometheus.IN_CONTAINERS
+
+
         assert told <= known if name not in OFFICIAL else not told & known, name
 
 

@@ -92,7 +92,7 @@ ASKS = {
     "mlflow": {"postgresql", "minio"},
     "prometheus": {
         *("alertmanager", "kafka", "land", "metrics", "minio", "postgresql-exporter"),
-        *("registry", "speed"),
+        *("registry", "speed", "jaeger", "loki"),
         *("spark-master", "spark-worker-1", "spark-worker-2", "trino"),
     },
     "grafana": {"prometheus", "loki", "jaeger"},
