@@ -77,7 +77,7 @@ def sql(
     Decimals print with all their digits (in JSON as strings), timestamps as ISO 8601 in UTC.
     Exits with 2 when the statement is wrong or refused, with 1 when it fails.
 
-    Example: lakehouse sql "SELECT status, count(*) FROM serving.bars_1m GROUP BY ALL" --json
+    Example: lakehouse sql "SELECT status, count(*) FROM serving.bars_1m GROUP BY status" --json
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")

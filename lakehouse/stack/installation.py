@@ -67,7 +67,7 @@ class Installation:
         self.home = settings.home
         self.supervisor = Supervisor(settings.home)
         self._secrets = self.home / "secrets"
-        self._in_containers = settings.network == "services"
+        self.in_containers = settings.network == "services"
 
     @cached_property
     def authority(self) -> Authority:
@@ -81,15 +81,15 @@ class Installation:
     @property
     def listen_host(self) -> str:
         """The address that servers listen at."""
-        return EVERYWHERE if self._in_containers else LOOPBACK
+        return EVERYWHERE if self.in_containers else LOOPBACK
 
     def host(self, use: str) -> str:
         """Return the host that a component is reached at."""
-        return service_of(use) if self._in_containers else LOOPBACK
+        return service_of(use) if self.in_containers else LOOPBACK
 
     def port(self, use: str) -> int:
         """Return the port of a component, or of one of its uses (see ``PORTS``)."""
-        if self._in_containers:
+        if self.in_containers:
             return PORTS[use]
         return self.supervisor.port(use, preferred=PORTS[use])
 
@@ -171,8 +171,9 @@ class Installation:
             values |= {
                 "spark_master": f"spark://{self.address('spark-master')}",
                 "spark_secret": self.secret("spark"),
-                "spark_driver_memory": "1g",
             }
+        if role in ("batch", "speed", "orchestration"):
+            values["spark_driver_memory"] = "1g"
         if role in ("serving", "orchestration"):
             values |= {
                 "trino": f"https://{self.address('trino')}",

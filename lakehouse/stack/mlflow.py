@@ -1,7 +1,6 @@
 """MLflow's tracking server: experiments and models, in PostgreSQL and the object store."""
 
 from functools import partial
-from urllib.parse import quote
 from urllib.request import urlopen
 
 from lakehouse.components import Component, Launch, answers
@@ -12,6 +11,8 @@ from lakehouse.stack.http import tls_context
 from lakehouse.stack.installation import REGION, Installation
 
 NAME = "mlflow"
+# Of infra/mlflow/basic_auth.ini.
+ADMIN_USER = "admin"
 PROBE_SECONDS = 2.0
 
 
@@ -26,20 +27,30 @@ def component(installation: Installation) -> Component:
         deadline_seconds=180,
         memory_mib=700,
         certificates=(NAME,),
-        secrets=(f"{postgresql.NAME}-{NAME}", f"{minio.NAME}-{minio.MLFLOW_USER}"),
+        secrets=(
+            f"{postgresql.NAME}-{NAME}",
+            f"{minio.NAME}-{minio.MLFLOW_USER}",
+            f"{NAME}-{ADMIN_USER}",
+            f"{NAME}-csrf",
+        ),
     )
 
 
 def _launch(installation: Installation) -> Launch:
     port = installation.port(NAME)
     own = installation.certificate(NAME)
-    password = quote(installation.secret(f"{postgresql.NAME}-{NAME}"), safe="")
     environ = {
-        # Not an argument: those can be read by every user of the machine.
-        "MLFLOW_BACKEND_STORE_URI": (
-            f"postgresql+psycopg2://{NAME}:{password}@{installation.address(postgresql.NAME)}"
-            f"/{NAME}?sslmode=verify-full&sslrootcert={installation.authority.file}"
-        ),
+        # No argument: those can be read by every user of the machine.
+        "PGHOST": installation.host(postgresql.NAME),
+        "PGPORT": str(installation.port(postgresql.NAME)),
+        "PGUSER": NAME,
+        "PGPASSWORD": installation.secret(f"{postgresql.NAME}-{NAME}"),
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(installation.authority.file),
+        "MLFLOW_AUTH_CONFIG_PATH": str(infra_file("mlflow/basic_auth.ini")),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": installation.secret(f"{NAME}-{ADMIN_USER}"),
+        # What the forms of its pages are signed with.
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": installation.secret(f"{NAME}-csrf"),
         "MLFLOW_S3_ENDPOINT_URL": f"https://{installation.address(minio.NAME)}",
         "AWS_CA_BUNDLE": str(installation.authority.file),
         "AWS_ACCESS_KEY_ID": minio.MLFLOW_USER,
@@ -48,7 +59,7 @@ def _launch(installation: Installation) -> Launch:
     }
     argv = [str(distribution(installation.settings, NAME) / "bin" / "mlflow")]
     argv += ["--env-file", str(infra_file("mlflow/mlflow.env")), "server"]
-    argv += ["--host", installation.listen_host, "--port", str(port)]
+    argv += ["--app-name", "basic-auth", "--host", installation.listen_host, "--port", str(port)]
     argv += ["--uvicorn-opts", f"--ssl-certfile {own.certificate} --ssl-keyfile {own.key}"]
     return Launch(argv, environ, port)
 

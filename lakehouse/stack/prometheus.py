@@ -30,6 +30,8 @@ TARGETS = {
     "alertmanager": (ALERTMANAGER,),
 }
 """By job of infra/prometheus/prometheus.yml, where each of its targets listens."""
+IN_CONTAINERS = {"jaeger": ["jaeger:8888"], "loki": ["loki:3100"]}
+"""Likewise, of services of docker-compose.yml that are no components of ours."""
 
 
 def components(installation: Installation) -> list[Component]:
@@ -54,6 +56,8 @@ def _prometheus(installation: Installation) -> Launch:
     home = distribution(installation.settings, NAME)
     folder = installation.home / NAME
     targets = {job: [installation.address(use) for use in uses] for job, uses in TARGETS.items()}
+    if installation.in_containers:
+        targets |= IN_CONTAINERS
     secrets = {
         "ca.pem": installation.authority.file.read_text(),
         "minio.token": minio.metrics_token(installation),

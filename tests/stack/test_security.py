@@ -1,15 +1,19 @@
 """Who is let in and who is not, and what a thief of the disk or a listing of processes shows."""
 
 import json
+import os
 import socket
 import ssl
 import stat
 import struct
+import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -33,7 +37,7 @@ from stack.running import RunningStack
 
 from lakehouse.kafka import GROUP_PREFIX, TRADES_TOPIC, broker_answers, client_settings
 from lakehouse.settings import Role, Settings
-from lakehouse.stack import kafka, postgresql
+from lakehouse.stack import kafka, mlflow, postgresql, spark
 from lakehouse.stack import minio as store
 from lakehouse.stack.certificates import Authority, Certificate
 from lakehouse.stack.installation import Installation
@@ -380,6 +384,112 @@ def test_the_database_lets_in_each_user_to_its_own_store_over_tls_only(
             "WHERE NOT ssl AND client_addr IS NOT NULL"
         )
         assert cursor.fetchone() == (0,)
+
+
+def spark_master(stack: RunningStack) -> dict[str, Any]:
+    """Return what the master's page says of workers and applications."""
+    address = stack.installation.address(f"{spark.MASTER}-web")
+    with urllib.request.urlopen(f"http://{address}/json/", timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+class StrangersInstallation(Installation):
+    """Another home, with secrets of its own, whose workers go to the master of a stack."""
+
+    def __init__(self, home: Path, stack: RunningStack) -> None:
+        super().__init__(Settings(home=home))
+        self.master = stack.installation.address(spark.MASTER)
+
+    def address(self, use: str) -> str:
+        return self.master if use == spark.MASTER else super().address(use)
+
+
+def test_the_cluster_takes_no_worker_that_does_not_know_the_secret(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    known = {worker["id"] for worker in spark_master(stack)["workers"]}
+    assert known
+    worker = spark.components(StrangersInstallation(tmp_path, stack))[1]
+    assert worker.launch is not None
+    launch, log = worker.launch(), tmp_path / "worker.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            launch.argv, env=os.environ | launch.environ, stdout=output, stderr=output
+        ) as stranger,
+    ):
+        try:
+            stack.wait_until(
+                lambda: "Failed to connect to master" in log.read_text(),
+                "the master refuses a worker",
+                deadline_seconds=60,
+            )
+            assert {worker["id"] for worker in spark_master(stack)["workers"]} == known
+        finally:
+            stranger.kill()
+
+
+@pytest.mark.parametrize("page", ["app/kill", "driver/kill"])
+def test_nobody_ends_what_runs_by_a_page_of_the_cluster(stack: RunningStack, page: str) -> None:
+    running = {one["id"] for one in spark_master(stack)["activeapps"] if one["name"] == "speed"}
+    assert running
+    address = stack.installation.address(f"{spark.MASTER}-web")
+    form = urllib.parse.urlencode({"id": min(running), "terminate": "true"}).encode()
+    with pytest.raises(urllib.error.HTTPError, match=r"40[345]"):
+        urllib.request.urlopen(f"http://{address}/{page}/", data=form, timeout=10)
+    after = spark_master(stack)["activeapps"]
+    assert running <= {one["id"] for one in after if one["state"] == "RUNNING"}
+
+
+EXPERIMENTS = "/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+def ask_mlflow(
+    stack: RunningStack,
+    path: str,
+    password: str | None,
+    *,
+    host: str | None = None,
+    scheme: str = "https",
+    artifact: bytes | None = None,
+) -> int:
+    """Ask MLflow as its administrator, or give it an artifact; return the status of the answer."""
+    user = f"{mlflow.ADMIN_USER}:{password}"
+    headers = {} if password is None else dict(urllib3.make_headers(basic_auth=user))
+    answer = urllib3.PoolManager(ca_certs=str(stack.settings.ca_file), retries=0).request(
+        "GET" if artifact is None else "PUT",
+        f"{scheme}://{stack.installation.address(mlflow.NAME)}{path}",
+        body=artifact,
+        headers=headers | ({} if host is None else {"Host": host}),
+        timeout=30,
+    )
+    return answer.status
+
+
+def test_mlflow_lets_in_whoever_knows_a_password_over_tls_only(stack: RunningStack) -> None:
+    password = stack.installation.secret(f"{mlflow.NAME}-{mlflow.ADMIN_USER}")
+    assert ask_mlflow(stack, EXPERIMENTS, password) == 200
+    assert ask_mlflow(stack, EXPERIMENTS, GUESSED) == 401
+    assert ask_mlflow(stack, EXPERIMENTS, None) == 401
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        ask_mlflow(stack, EXPERIMENTS, password, scheme="http")
+
+
+def test_mlflow_answers_to_no_name_but_those_of_its_certificate(stack: RunningStack) -> None:
+    password = stack.installation.secret(f"{mlflow.NAME}-{mlflow.ADMIN_USER}")
+    for host, status in {"mlflow:5000": 200, "localhost:15000": 200, "example.org": 403}.items():
+        assert ask_mlflow(stack, EXPERIMENTS, password, host=host) == status, host
+
+
+def test_an_artifact_goes_through_mlflow_into_its_bucket(stack: RunningStack) -> None:
+    password = stack.installation.secret(f"{mlflow.NAME}-{mlflow.ADMIN_USER}")
+    path, artifact = "/api/2.0/mlflow-artifacts/artifacts/0/probe/artifacts/model", os.urandom(64)
+    assert ask_mlflow(stack, path, GUESSED, artifact=artifact) == 401
+    assert ask_mlflow(stack, path, password, artifact=artifact) == 200
+    admin, key = store.client(stack.installation), "0/probe/artifacts/model"
+    assert admin.get_object(bucket_name=store.MODELS_BUCKET, object_name=key).read() == artifact
+    admin.remove_object(bucket_name=store.MODELS_BUCKET, object_name=key)
 
 
 @pytest.mark.parametrize("folder", ["authority", "secrets", "roles", "tls"])

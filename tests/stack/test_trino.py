@@ -16,6 +16,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 from pyiceberg.catalog import Catalog
+from runbook_queries import RUNBOOK_QUERIES
 from stack.running import RunningStack
 
 import schemas
@@ -178,6 +179,15 @@ def test_serving_reads_the_audit_trail_and_writes_nothing(stack_settings: StackS
     for statement in ("SELECT * FROM bronze.market_trades", "DELETE FROM ops.runs"):
         with pytest.raises(AccessDeniedError):
             engine.query(statement)
+
+
+@pytest.mark.parametrize(("query", "user"), RUNBOOK_QUERIES)
+def test_a_query_of_the_runbook_runs_in_trino_too(
+    stack_settings: StackSettings, query: str, user: str
+) -> None:
+    engine = TrinoEngine(as_user(stack_settings("serving"), user))
+    engine.query(query)
+    engine.close()
 
 
 # A short query may see itself on its way to the end.

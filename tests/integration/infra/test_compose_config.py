@@ -21,7 +21,9 @@ OBSERVABILITY = {
     *("alertmanager", "prometheus", "postgresql-exporter"),
     *("grafana", "jaeger", "loki", "logs"),
 }
-BY_HAND = {"batch", "reconcile", "produce", "sql"}
+BY_HAND = {"produce", "files", "sql", "customers", "erase"} | {
+    *("batch", "reconcile", "backfill", "rebuild", "maintain"),
+}
 
 
 def config(settings: Settings, *words: str) -> str:

@@ -90,6 +90,14 @@ def _matched(matchers: list[str]) -> dict[str, set[str]]:
     return {match[1]: set(match[2].split("|")) for match in found if match}
 
 
+def test_the_runbook_says_of_every_job_what_it_means_that_it_is_down() -> None:
+    text = (RUNBOOK / "LakehouseTargetDown.md").read_text()
+    cells = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    told = [job for cell in cells for job in re.findall(r"`([\w-]+)`", cell)]
+    assert sorted(told) == sorted(job["job_name"] for job in jobs)
+
+
 def test_recorded_rules_are_tested() -> None:
     tested = {
         name

@@ -9,11 +9,17 @@ from lakehouse.infra import CHECKOUT
 Service = dict[str, Any]
 
 HOME = "/var/lib/lakehouse"
-# In a container, and not as a component of the native stack.
-ONLY_IN_CONTAINERS = {"init", "batch", "reconcile", "produce", "sql"} | {
-    *("grafana", "jaeger", "loki", "logs"),
+BY_HAND = {"produce", "files", "sql", "customers", "erase"} | {
+    *("batch", "reconcile", "backfill", "rebuild", "maintain"),
 }
 OFFICIAL = {"grafana", "jaeger", "loki", "logs"}
+# In a container, and not as a component of the native stack.
+ONLY_IN_CONTAINERS = {"init"} | BY_HAND | OFFICIAL
+# By volume that several services have, who may write it; the others read.
+SHARED = {
+    **{volume: {"init"} for volume in ("tls", "secrets", "roles")},
+    "keys": {"produce", "customers", "erase"},
+}
 
 
 def mib(text: str) -> int:

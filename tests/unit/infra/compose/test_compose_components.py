@@ -1,13 +1,18 @@
 """docker-compose.yml runs what the native stack runs, component by component."""
 
+import re
+from pathlib import Path
+
 import yaml
-from compose_file import OFFICIAL, ONLY_IN_CONTAINERS, Service
+from compose_file import BY_HAND, OFFICIAL, ONLY_IN_CONTAINERS, Service
+from cryptography import x509
 
 from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT, infra_file
 from lakehouse.settings import Settings
-from lakehouse.stack import minio
+from lakehouse.stack import minio, mlflow, prometheus
+from lakehouse.stack.certificates import Authority
 
 # What a service waits for that its component does not come after, beside `init`.
 MORE_TO_WAIT_FOR = {"metrics": {"views"}}
@@ -75,6 +80,16 @@ def test_jaeger_listens_where_it_is_asked(services: dict[str, Service]) -> None:
     assert f"http://{health}/status" in services["jaeger"]["healthcheck"]["test"]
 
 
+def test_prometheus_asks_jaeger_and_loki_where_they_tell_it() -> None:
+    jaeger = yaml.safe_load(infra_file("jaeger/jaeger.yml").read_text())["service"]["telemetry"]
+    (reader,) = jaeger["metrics"]["readers"]
+    loki = yaml.safe_load(infra_file("loki/loki.yml").read_text())["server"]
+    assert {
+        "jaeger": [f"jaeger:{reader['pull']['exporter']['prometheus']['port']}"],
+        "loki": [f"loki:{loki['http_listen_port']}"],
+    } == prometheus.IN_CONTAINERS
+
+
 def test_what_a_service_is_told_is_a_setting(services: dict[str, Service]) -> None:
     known = {f"LAKEHOUSE_{field.upper()}" for field in Settings.model_fields}
     for name, service in services.items():
@@ -89,7 +104,8 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
         if "LAKEHOUSE_OTLP_ENDPOINT" in service.get("environment", {})
     }
     assert told == dict.fromkeys(
-        ("land", "speed", "batch", "reconcile"), "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}"
+        ("land", "speed", "batch", "reconcile", "backfill", "maintain"),
+        "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}",
     )
 
 
@@ -107,6 +123,30 @@ def test_every_server_that_is_not_ours_has_its_configuration_in_infra(
             assert any((CHECKOUT / "infra" / elsewhere.get(name, name)).iterdir()), name
 
 
+def test_grafana_has_no_user_and_no_way_to_be_one(services: dict[str, Service]) -> None:
+    told = {
+        name: value for name, value in services["grafana"]["environment"].items() if "GF_" in name
+    }
+    assert told["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    # To hide the form alone would leave admin/admin to whoever asks by HTTP's basic authentication.
+    assert told["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert told["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert told["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+def test_mlflow_answers_to_the_names_that_its_certificate_holds_for(tmp_path: Path) -> None:
+    signed = Authority(tmp_path).certificate(mlflow.NAME).certificate.read_bytes()
+    names = x509.load_pem_x509_certificate(signed).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    hosts = {str(name.value) for name in names.value}
+    told = re.search(
+        r"^MLFLOW_SERVER_ALLOWED_HOSTS=(.*)$", infra_file("mlflow/mlflow.env").read_text(), re.M
+    )
+    assert told is not None
+    assert set(told[1].split(",")) == {*hosts, *(f"{host}:*" for host in hosts)}
+
+
 def test_mlflow_keeps_models_in_the_bucket_that_is_made_for_them() -> None:
     told = infra_file("mlflow/mlflow.env").read_text()
     assert f"\nMLFLOW_ARTIFACTS_DESTINATION=s3://{minio.MODELS_BUCKET}\n" in told
@@ -114,7 +154,7 @@ def test_mlflow_keeps_models_in_the_bucket_that_is_made_for_them() -> None:
 
 def test_profiles(services: dict[str, Service], native: dict[str, Component]) -> None:
     by_hand = {name for name, service in services.items() if service["profiles"] == ["by-hand"]}
-    assert by_hand == {"batch", "reconcile", "produce", "sql"}
+    assert by_hand == BY_HAND
     ml = {name for name, service in services.items() if service["profiles"] == ["ml"]}
     assert ml == {"mlflow"}
     core = {

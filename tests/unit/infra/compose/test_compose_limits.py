@@ -1,11 +1,24 @@
 """What a container may take, how long it may take to stop, and what it may do."""
 
-from compose_file import Service, dockerfile, memory_of
+from pathlib import Path
+
+import pytest
+from compose_file import Service, dockerfile, memory_of, mib
 
 from lakehouse.components import Component
+from lakehouse.settings import Role, Settings, roles_folder
 from lakehouse.stack.foreground import WATCHER_MIB
+from lakehouse.stack.installation import Installation
 
 PRINTED_BUDGET_MIB = 12 * 1024
+# By service with a Spark driver, the role that its command takes.
+DRIVERS: dict[str, Role] = {
+    "speed": "speed",
+    **dict.fromkeys(("batch", "reconcile", "backfill", "rebuild"), "batch"),
+    "maintain": "orchestration",
+}
+# Of a driver's JVM beside its heap, and of the Python that drives it.
+BESIDE_THE_HEAP_MIB = 512
 
 
 def test_a_limit_is_what_the_component_may_take_and_what_watches_it(
@@ -19,6 +32,15 @@ def test_a_limit_is_what_the_component_may_take_and_what_watches_it(
 def test_the_core_keeps_to_the_budget_that_is_printed(services: dict[str, Service]) -> None:
     core = [s for s in services.values() if "core" in s["profiles"] and s["restart"] != "no"]
     assert sum(map(memory_of, core)) <= PRINTED_BUDGET_MIB
+
+
+@pytest.mark.parametrize(("name", "role"), DRIVERS.items())
+def test_a_drivers_container_has_room_for_its_heap(
+    services: dict[str, Service], tmp_path: Path, name: str, role: Role
+) -> None:
+    Installation(Settings(home=tmp_path, network="services")).write_roles()
+    told = Settings(_env_file=roles_folder(tmp_path) / f"{role}.env", home=tmp_path)  # type: ignore[call-arg]
+    assert mib(told.spark_driver_memory) + BESIDE_THE_HEAP_MIB <= memory_of(services[name])
 
 
 def test_a_stop_is_given_longer_than_the_component_takes(

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from compose_file import HOME, Service, dockerfile, mounts
+from compose_file import HOME, SHARED, Service, dockerfile, mounts
 
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT
@@ -19,6 +19,7 @@ DATA = {
     "trino": "trino",
     "prometheus": "prometheus",
     "alertmanager": "alertmanager",
+    "files": "drop",
 }
 """By component, the folder of its home that must outlive its container."""
 
@@ -42,7 +43,7 @@ def test_data_are_in_volumes_of_their_own(
         for source, target, _ in mounts(service):
             if source and not source.startswith((".", "/")):
                 assert source in compose["volumes"]
-                if source not in ("tls", "secrets", "roles"):
+                if source not in SHARED:
                     used.append(source)
             if name in DATA and target == f"{HOME}/{DATA[name]}":
                 assert source, f"{name}: what must outlive the container is in an unnamed volume"
@@ -65,14 +66,14 @@ def test_nobody_but_init_has_the_key_that_signs(services: dict[str, Service]) ->
     assert has_it == {"init"}
 
 
-def test_only_init_may_write_what_all_share_and_whoever_needs_it_can_read_it(
+def test_only_who_makes_what_is_shared_may_write_it_and_whoever_needs_it_can_read_it(
     services: dict[str, Service], native: dict[str, Component]
 ) -> None:
     for name, service in services.items():
         for source, target, read_only in mounts(service):
-            if source in ("tls", "secrets", "roles"):
+            if source in SHARED:
                 assert target == f"{HOME}/{source}"
-                assert read_only is (name != "init"), (name, source)
+                assert read_only is (name not in SHARED[source]), (name, source)
     for name, component in native.items():
         shared = {source for source, _, _ in mounts(services[name])}
         if component.certificates:
