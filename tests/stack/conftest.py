@@ -6,17 +6,23 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from accounting import market
+from chaos.oracles import Logs, check_bronze, check_views
+from chaos.recording import write_recordings
+from dropped_files import csv_of, instrument
 from embedded_lake import DEADLINE_SECONDS, LAKEHOUSE
 from stack.exchange import exchange
 from stack.monitoring import Prometheus
 from stack.running import RunningStack, start_stack
 
+from demo.tour import sample_files
 from lakehouse.files import write_atomically
+from lakehouse.resilience import retrying
 from lakehouse.settings import Role, Settings
 
 # First what needs no stack, then what wants an empty log, last what takes servers away.
@@ -24,6 +30,7 @@ ORDER = (
     "test_promtool",
     "test_inhibition",
     "test_loop",
+    "test_streams",
     "test_security",
     "test_wrapped_keys",
     "test_trino",
@@ -70,6 +77,30 @@ def left_behind(home: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def stack_settings(stack: RunningStack) -> Callable[[Role], Settings]:
     return stack.role
+
+
+# Beside the trades of the demo: minutes after them, and few, since it is not speed that is tested.
+MARKET = {"start": datetime(2024, 8, 9, 0, 15, tzinfo=UTC), "seconds": 300.0, "rate": 4.0}
+FILLS = ("--fills=400", "--late=0.1", "--duplicate=0.1", "--busts=0.05", "--bad=0.05")
+# What customers were, while they traded.
+CHANGES = ("--customers=20", "--changes=100", "--start=2024-08-08T23:50:00", "--pace=10")
+
+
+@pytest.fixture(scope="session")
+def streams(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Logs:
+    """The log, with something of every stream; both layers have it all, and a dropped file."""
+    folder = tmp_path_factory.mktemp("streams")
+    recordings = write_recordings(folder / "market", **MARKET, seed=7)
+    stack.run("replay", *map(str, recordings))
+    stack.run("oms", "simulate", *map(str, sample_files()), *FILLS)
+    stack.run("crm", "simulate", *CHANGES, "--duplicate=0.1", "--out-of-order=0.1")
+    file = folder / "instruments_2024-08-09.csv"
+    file.write_text(csv_of(instrument()))
+    stack.run("files", "drop", str(file))
+    logs, caught_up = Logs.read(stack), retrying(on=AssertionError, budget_seconds=DEADLINE_SECONDS)
+    caught_up(check_bronze)(stack, logs)
+    caught_up(check_views)(stack, logs)
+    return logs
 
 
 @pytest.fixture(scope="session")

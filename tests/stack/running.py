@@ -5,10 +5,15 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar
 
+import psutil
 from embedded_lake import LAKEHOUSE, EmbeddedLake, LogRecord, read_topic
 
 from lakehouse.catalog import load_catalog
@@ -58,9 +63,37 @@ class RunningStack(EmbeddedLake):
                     found.setdefault(name, set()).add(worker)
         return found
 
+    @contextmanager
+    def memory_watched(self) -> Iterator[list[int]]:
+        """Add up, again and again, the bytes of memory that this home takes; yield the sums.
+
+        Beside that of servers it is that of commands, and of their drivers and executors.
+        """
+        sums, over = list[int](), Event()
+
+        def watch() -> None:
+            while True:
+                sums.append(sum(map(self._memory_of, psutil.process_iter())))
+                if over.wait(self.poll_seconds):
+                    return
+
+        with ThreadPoolExecutor(1) as pool:
+            watching = pool.submit(watch)
+            try:
+                yield sums
+            finally:
+                over.set()
+                watching.result()
+
     def restart(self, name: str) -> None:
         """Start a component that was stopped."""
         self.run("up", "--only", name, deadline_seconds=UP_SECONDS)
+
+    def _memory_of(self, process: psutil.Process) -> int:
+        with suppress(psutil.Error):
+            if process.environ().get("LAKEHOUSE_HOME") == str(self.settings.home):
+                return int(process.memory_full_info().pss)  # what is shared is counted once
+        return 0
 
     def _home(self) -> dict[str, Path]:
         return {"home": self.settings.home}

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from stack.running import RunningStack
@@ -16,6 +16,8 @@ from serving.trino_engine import TrinoEngine
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 BUDGET_BYTES = 12 << 30
+# Of batch, at the least, beside its executors.
+DRIVER_BYTES = 256 << 20
 EVENTS = 43_249
 
 
@@ -36,6 +38,22 @@ def judge(stack: RunningStack) -> Judge:
     return Judge(stack.role("ingest"), TrinoEngine(stack.role("orchestration")), recorded)
 
 
+class Batched(NamedTuple):
+    """A run of batch: its interval, its report, and the memory that everything took meanwhile."""
+
+    bounds: tuple[str, ...]
+    report: dict[str, Any]
+    memory_bytes: list[int]
+
+
+@pytest.fixture(scope="module")
+def batched(replayed: datetime, stack: RunningStack) -> Batched:
+    bounds = ("--start", replayed.isoformat(), "--end", stack.ingested_through().isoformat())
+    with stack.memory_watched() as memory_bytes:
+        report = json.loads(stack.run("batch", *bounds, "--json", deadline_seconds=600))
+    return Batched(bounds, report, memory_bytes)
+
+
 def test_what_the_speed_layer_serves_is_exact(replayed: datetime, judge: Judge) -> None:
     verdict = judge.as_of_now()
     assert verdict.equal, str(verdict)
@@ -48,23 +66,26 @@ def test_an_application_runs_on_both_workers(replayed: datetime, stack: RunningS
 
 
 def test_batch_on_the_cluster_confirms_it(
-    replayed: datetime, judge: Judge, stack: RunningStack
+    batched: Batched, judge: Judge, stack: RunningStack
 ) -> None:
-    bounds = ("--start", replayed.isoformat(), "--end", stack.ingested_through().isoformat())
-    report = json.loads(stack.run("batch", *bounds, "--json", deadline_seconds=600))
-    assert report["trades"]["rows"]["silver.trades"] == EVENTS
+    assert batched.report["trades"]["rows"]["silver.trades"] == EVENTS
     assert_all_equal(judge)
-    records = json.loads(stack.run("reconcile", *bounds, "--json", deadline_seconds=600))
+    reconciled = stack.run("reconcile", *batched.bounds, "--json", deadline_seconds=600)
+    records = json.loads(reconciled)
     assert {record["verdict"] for record in records} == {"AGREE"}
     assert {record["drifted"] for record in records} == {0}
     assert stack.rows("SELECT DISTINCT status FROM serving.bars_1m") == [{"status": "RECONCILED"}]
     assert_all_equal(judge)
 
 
-def test_the_whole_stack_keeps_its_budget(replayed: datetime, stack: RunningStack) -> None:
+def test_the_whole_stack_keeps_its_budget_while_batch_runs(
+    batched: Batched, stack: RunningStack
+) -> None:
     processes: list[dict[str, Any]] = json.loads(stack.run("status", "--json"))
     assert {(one["name"], one["health"]) for one in processes if one["health"] != "ready"} == set()
     assert 0 < sum(one["memory_bytes"] for one in processes) < BUDGET_BYTES
+    resting, highest = batched.memory_bytes[0], max(batched.memory_bytes)
+    assert resting + DRIVER_BYTES < highest < BUDGET_BYTES
 
 
 def assert_all_equal(judge: Judge) -> None:
