@@ -1,6 +1,6 @@
 """The batch run: one interval of ingestion time, from bronze to silver to gold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch.audit import Audit, AuditError
 from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_in, ingested_positions, landed, touched_hours
+from batch.poison import naming_poison
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
 from batch.retirement import marks
@@ -22,6 +23,7 @@ from lakehouse.audit_trail import append_rows
 from lakehouse.coverage import DEAD_LETTERS
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
+from lakehouse.poison import Place, poison_events
 from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
@@ -89,6 +91,7 @@ class BatchJob:
             NotLandedError: The lander has not passed the interval's end.
             AuditError: The result is not sound; nothing but the refused events was published.
             QualityError: It breaks a rule; likewise.
+            batch.poison.PoisonedIntervalError: Spark cannot compute it; nothing was published.
         """
         with run_span(KIND, self.dataset.name, interval):
             return self._run(interval, cause)
@@ -173,6 +176,7 @@ class BatchJob:
             NotLandedError: The lander has not passed the end of one of these runs.
             batch.audit.AuditError: The result is not sound.
             batch.quality.QualityError: It breaks a rule.
+            batch.poison.PoisonedIntervalError: Spark cannot compute it.
         """
         hours, end = run.business_hours, run.interval.end
         newest_end = max([end, *later.values()])
@@ -185,12 +189,13 @@ class BatchJob:
             newest_end=newest_end,
             unpublished=unpublished,
             branches=made,
-            judge=self._judge,
+            judge=partial(self._judge, poison_events(self.catalog, self.dataset.topic)),
             inspect=partial(inspect, self.catalog, run),
             # Read after the branches were made: of rows that a branch lacks, it finds the mark.
             retired=marks(self.catalog, made),
         )
-        written = self.dataset.write(work) if hours else Written()
+        with naming_poison(run.dataset, run.interval):
+            written = self.dataset.write(work) if hours else Written()
         return Report(
             run.run_id,
             run.dataset,
@@ -222,9 +227,10 @@ class BatchJob:
 
     def write_refused(self, interval: Interval) -> None:
         """Write the refused events of an interval to the dead letters, each of them once."""
-        events = self._judge(self.bronze(interval.end).where(ingested_in(interval)))
+        poison = poison_events(self.catalog, self.dataset.topic)
+        events = self._judge(poison, self.bronze(interval.end).where(ingested_in(interval)))
         with table_span("write", DEAD_LETTERS):
-            write_dead_letters(self.spark, events, self.dataset.topic, interval)
+            write_dead_letters(self.spark, events, self.dataset.topic, interval, poison)
 
     def _publish(self, run: Run, runs: RunLog) -> Report:
         before = Interval(BEFORE_ALL, run.interval.end)
@@ -244,7 +250,7 @@ class BatchJob:
                     branch.publish(self.spark)
         return report
 
-    def _judge(self, records: DataFrame) -> DataFrame:
+    def _judge(self, poison: Iterable[Place], records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""
         schemas = topic_schemas(schema_registry(self.settings), self.dataset.topic)
         return self.dataset.validate(
@@ -253,6 +259,7 @@ class BatchJob:
                 writer_schemas=schemas.writers,
                 reader_schema=schemas.reader,
                 max_payload_bytes=self.settings.max_payload_bytes,
+                poison=poison,
             )
         )
 

@@ -13,6 +13,7 @@ from batch.inputs import ingested_in, rows_of_hours, within, within_sql
 from batch.publication import Branch
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
+from lakehouse.poison import Place
 from lakehouse.tracing import ROWS, describe_span, table_span
 from schemas import contract
 from schemas.contract import TableContract
@@ -176,7 +177,11 @@ def _insert(table: TableContract) -> str:
 
 
 def write_dead_letters(
-    spark: SparkSession, events: DataFrame, topic: str, interval: Interval
+    spark: SparkSession,
+    events: DataFrame,
+    topic: str,
+    interval: Interval,
+    poison: Mapping[Place, str],
 ) -> None:
     """Write the refused events of an interval to the dead letters, each of them once.
 
@@ -186,8 +191,19 @@ def write_dead_letters(
         topic: The topic that the rows came from.
         interval: Bounds the search for those that were written before: a dead letter of this
             stage keeps the ingestion time of its record.
+        poison: What Spark said of poison events.
     """
-    refused = events.where(F.col("rejection").isNotNull()).localCheckpoint()
+    said = (
+        F.when(
+            (F.col("log_partition") == place.partition) & (F.col("log_position") == place.position),
+            error,
+        )
+        for place, error in poison.items()
+    )
+    detail = F.coalesce(*said, F.lit(None).cast("string"))
+    refused = (
+        events.where(F.col("rejection").isNotNull()).withColumn("detail", detail).localCheckpoint()
+    )
     refused.createOrReplaceTempView("refused")
     spark.sql(
         f"""
@@ -199,9 +215,10 @@ def write_dead_letters(
            AND known.ingested_at >= TIMESTAMP '{interval.start.isoformat()}'
            AND known.ingested_at < TIMESTAMP '{interval.end.isoformat()}'
         WHEN NOT MATCHED THEN INSERT (topic, kafka_partition, kafka_offset, topic_generation,
-            kafka_timestamp, stage, reason, message_key, headers, payload, ingested_at)
+            kafka_timestamp, stage, reason, detail, message_key, headers, payload,
+            ingested_at)
         VALUES ('{topic}', new.kafka_partition, new.kafka_offset, new.topic_generation,
-            new.kafka_timestamp, 'batch', new.rejection, new.message_key, new.headers,
-            new.payload, new.ingested_at)
+            new.kafka_timestamp, 'batch', new.rejection, new.detail, new.message_key,
+            new.headers, new.payload, new.ingested_at)
         """
     )

@@ -1,6 +1,6 @@
 """What the speed layer asks of a flow: which topic it reads, and what it makes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Protocol
@@ -22,7 +22,8 @@ class Fold(Protocol):
     def process(self, micro_batch: DataFrame) -> None:
         """Process one micro-batch: consecutive records of each partition.
 
-        One that is processed again after a crash must append what leads to the same rows.
+        One that is processed again after a crash must append what leads to the same rows. One
+        that Spark cannot compute must append nothing: all is computed before any of it is.
         """
 
 
@@ -49,7 +50,12 @@ class Flow(Protocol):
 
 
 def observations(
-    flow: Flow, records: DataFrame, registry: SchemaRegistry, *, max_payload_bytes: int
+    flow: Flow,
+    records: DataFrame,
+    registry: SchemaRegistry,
+    *,
+    max_payload_bytes: int,
+    poison: Iterable[tuple[int, int]] = (),
 ) -> DataFrame:
     """Return what the accepted among log records say.
 
@@ -61,6 +67,7 @@ def observations(
             and ``payload``.
         registry: Knows the schemas that they were written in.
         max_payload_bytes: Larger payloads are refused.
+        poison: Log partition and position of events that are left out.
     """
     schemas = topic_schemas(registry, flow.topic)
     return flow.observe(
@@ -69,6 +76,7 @@ def observations(
             writer_schemas=schemas.writers,
             reader_schema=schemas.reader,
             max_payload_bytes=max_payload_bytes,
+            poison=poison,
         )
     )
 

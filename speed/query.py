@@ -1,9 +1,9 @@
 """The streaming query: from the topic, from where it stopped, into the speed layer."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from random import uniform
+from functools import partial
 from threading import Event
 from time import monotonic
 
@@ -13,19 +13,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from lakehouse.coverage import batch_coverage
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, first_line
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
-from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings, topic_id
-from lakehouse.positions import LogPosition
-from lakehouse.progress import read_progress
+from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings
+from lakehouse.poison import poison_events
 from lakehouse.settings import Settings
 from lakehouse.tracing import micro_batch_span
-from schemas import landed_topics
 from schemas.registry import schema_registry
 from speed import metrics
 from speed.flow import Flow, observations
-from speed.log import log_starts
+from speed.isolation import Isolation, isolate
+from speed.log import current_generation, starting_offsets
+from speed.patience import Patience
 
 # Catching up in bites keeps a micro-batch, and what a crash repeats, to seconds.
 MAX_EVENTS_PER_BATCH = 100_000
@@ -36,64 +35,8 @@ POLL_SECONDS = 0.5
 REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
 
 _freshness = metrics.Freshness()
-# What is away for longer is for an operator; until then a restart would only lose time.
-OUTAGE_SECONDS = 900.0
-FIRST_WAIT_SECONDS = 1.0
-LONGEST_WAIT_SECONDS = 10.0
-# Spark repeats the whole plan in its messages.
-QUOTED_CHARACTERS = 300
 
 _log = structlog.get_logger(__name__)
-
-
-class WrongTopicError(LakehouseError):
-    """The topic is not the one that bronze was landed from."""
-
-
-class UncoveredLogError(LakehouseError):
-    """The log has lost events that batch has not seen: windows would be partial."""
-
-
-def current_generation(settings: Settings, catalog: Catalog, topic: str) -> int:
-    """Return the generation of a topic, as the lander declared it.
-
-    Raises:
-        WrongTopicError: The topic was made anew and the lander was not told.
-    """
-    progress = read_progress(catalog.load_table(landed_topics()[topic]))
-    if progress is None:
-        return 0
-    if progress.topic_id != (found := topic_id(settings, topic)):
-        raise WrongTopicError(
-            f"topic {topic} has the id {found}, bronze was landed from {progress.topic_id}: the "
-            "topic was made anew; declare it with `lakehouse land --new-generation`"
-        )
-    return progress.generation
-
-
-def starting_offsets(
-    settings: Settings, catalog: Catalog, flow: Flow, generation: int
-) -> dict[int, int]:
-    """Return the offset of each partition at which a query without a checkpoint must start.
-
-    That is where batch's coverage ends: what lies before is in silver, all of it.
-
-    Raises:
-        UncoveredLogError: The log begins later than that.
-    """
-    origin = LogPosition(generation, 0).encode()
-    coverage = batch_coverage(catalog, flow.name, flow.topic, origin)
-    offsets = {}
-    for partition, first in log_starts(settings, flow.topic).items():
-        offset = coverage.get(partition, origin) - origin
-        if first > offset:
-            raise UncoveredLogError(
-                f"{flow.topic} partition {partition} begins at offset {first}, batch has covered "
-                f"it up to {offset}: run `lakehouse batch` over all that is landed, then start "
-                "again"
-            )
-        offsets[partition] = offset
-    return offsets
 
 
 def run_query(
@@ -110,31 +53,41 @@ def run_query(
 
     What fails is tried again for as long as an outage may last: the log, the catalog, the store or
     the cluster may be away, and how they fail is theirs to choose. Nothing is lost meanwhile: a
-    query goes on from its last commit. Our own errors are decisions, and end it at once.
+    query goes on from its last commit. What fails because of its data is tried ``ATTEMPTS`` times;
+    then the events that Spark cannot compute with are set aside, and the query goes on without
+    them. Our own errors are decisions, and end it at once.
 
     Args:
         session: Returns the Spark session, another one if the last has died.
         settings: Addresses, checkpoint folder and trigger.
         catalog: The lake's catalog.
         flow: What to make of which topic.
-        once: End at the end of the log as it is now; a failure ends it, too.
+        once: End at the end of the log as it is now; an outage ends it, too.
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
 
     Raises:
         LakehouseError: One of our own.
-        Exception: The last failure, when there was no progress for ``OUTAGE_SECONDS``.
+        Exception: The last failure, when there was no progress for ``OUTAGE_SECONDS``, or what
+            Spark cannot compute is not to be isolated.
     """
-    worked_at, waits = monotonic(), _backoff()
+    patience = Patience(once=once)
 
     def note() -> None:
-        nonlocal worked_at, waits
-        worked_at, waits = monotonic(), _backoff()
+        patience.renew()
         beat()
 
     while not stop.is_set():
+        isolating = patience.asks_to_isolate
         try:
-            query = start_query(session(), settings, catalog, flow, once=once)
+            query = start_query(
+                session(),
+                settings,
+                catalog,
+                flow,
+                once=once or isolating,
+                isolation=partial(isolate, catalog, flow, beat=note) if isolating else None,
+            )
             wait(query, flow, stop, beat=note, upkeep=lambda: expire_history(catalog, flow))
         except LakehouseError:
             raise
@@ -142,35 +95,29 @@ def run_query(
             if REPEATED_BATCH_FAULT in str(error):
                 _log.info("going on behind the repeated batch", spark_issue="SPARK-55271")
                 continue
-            if once or monotonic() - worked_at > OUTAGE_SECONDS:
-                raise
+            seconds = patience.wait_after(error)
             metrics.RESTARTS.inc()
-            seconds = next(waits)
             _log.warning(
                 "starting again",
                 topic=flow.topic,
                 wait_seconds=round(seconds, 1),
-                error=_first_line(error),
+                error=first_line(error),
             )
             stop.wait(seconds)
         else:
-            return
-
-
-def _backoff() -> Iterator[float]:
-    """Yield seconds to wait, twice as long each time, with jitter."""
-    longest = FIRST_WAIT_SECONDS
-    while True:
-        yield uniform(longest / 2, longest)  # noqa: S311 - not a secret
-        longest = min(2 * longest, LONGEST_WAIT_SECONDS)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:QUOTED_CHARACTERS]
+            if once or not isolating:
+                return
+            patience.isolated()
 
 
 def start_query(
-    spark: SparkSession, settings: Settings, catalog: Catalog, flow: Flow, *, once: bool
+    spark: SparkSession,
+    settings: Settings,
+    catalog: Catalog,
+    flow: Flow,
+    *,
+    once: bool,
+    isolation: Isolation | None = None,
 ) -> StreamingQuery:
     """Start a flow's query on its topic.
 
@@ -180,11 +127,12 @@ def start_query(
         catalog: The lake's catalog.
         flow: What to make of which topic.
         once: Stop at the end of the log as it is now, instead of going on.
+        isolation: Is given what processes log records, and those of each micro-batch, the one that
+            failed first; without it they are processed as they come.
     """
     topic = flow.topic
     generation = current_generation(settings, catalog, topic)
     checkpoint = settings.checkpoints / "speed" / f"{topic}.g{generation}"
-    fold = flow.fold(spark)
     source = (
         spark.readStream.format("kafka")
         .options(**{f"kafka.{key}": value for key, value in jvm_client_settings(settings).items()})
@@ -200,18 +148,28 @@ def start_query(
     records = records_of(source.load(), generation).observe(
         metrics.OBSERVATION, *metrics.observed_columns()
     )
+    observe = partial(
+        observations,
+        flow,
+        registry=schema_registry(settings),
+        max_payload_bytes=settings.max_payload_bytes,
+        poison=poison_events(catalog, topic).keys(),
+    )
+    if isolation is None:
+        stream, process = observe(records), flow.fold(spark).process
+    else:
+        # A fold of its own for each part: one that failed may remember what nobody shall know of.
+        stream = records
+        process = partial(isolation, lambda part: flow.fold(spark).process(observe(part)))
 
-    def process(micro_batch: DataFrame, number: int) -> None:
+    def process_traced(micro_batch: DataFrame, number: int) -> None:
         with micro_batch_span(topic, number):
-            fold.process(micro_batch)
+            process(micro_batch)
 
     writer = (
-        observations(
-            flow, records, schema_registry(settings), max_payload_bytes=settings.max_payload_bytes
-        )
-        .writeStream.queryName(f"speed_{topic}")
+        stream.writeStream.queryName(f"speed_{topic}")
         .option("checkpointLocation", checkpoint.as_uri())
-        .foreachBatch(process)
+        .foreachBatch(process_traced)
     )
     every = f"{settings.speed_trigger_seconds} seconds"
     return (
@@ -262,6 +220,7 @@ def wait(
     reports = metrics.BatchReports(flow.topic, flow.tables, _freshness)
     for table in flow.tables:
         metrics.EXPIRED.labels(table=table)  # from 0 on
+    metrics.POISON.labels(topic=flow.topic)
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return

@@ -5,7 +5,8 @@ judge it (`first_broken`). What follows is the stream's: see `lakehouse.transfor
 """
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import reduce
 from operator import or_
@@ -21,6 +22,9 @@ from lakehouse.positions import POSITIONS_PER_GENERATION
 EARLIEST_EVENT_TIME = "2000-01-01 00:00:00"
 # Clocks of venues and brokers differ by seconds (the shipped sample: 1.25 s); an hour is a fault.
 LATEST_AHEAD_OF_LOG = timedelta(hours=1)
+
+# The reason of an event that Spark was found unable to compute with: see `lakehouse.poison`.
+POISON = "poison"
 
 # Confluent wire format: one magic byte, a four-byte schema id, the Avro body.
 _HEADER_BYTES = 5
@@ -52,6 +56,7 @@ def decode(
     writer_schemas: Mapping[int, str],
     reader_schema: str,
     max_payload_bytes: int,
+    poison: Iterable[tuple[int, int]] = (),
 ) -> DataFrame:
     """Read the events of log records by their writers' schemas.
 
@@ -61,6 +66,7 @@ def decode(
         writer_schemas: Avro schema JSON by schema id: every schema an event may be written in.
         reader_schema: Avro schema JSON that all events are resolved to.
         max_payload_bytes: Larger payloads are refused.
+        poison: Log partition and encoded position of events that are refused unread.
 
     Returns:
         The records' columns; the event's fields (null where it can't be read); ``log_partition``;
@@ -82,15 +88,16 @@ def decode(
             for writer_id, writer_schema in writer_schemas.items()
         )
     )
+    position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
+        "kafka_offset"
+    )
     rejection = (
-        F.when(payload.isNull() | (size == 0), "empty_payload")
+        F.when(_stands_at(poison, F.col("kafka_partition"), position), POISON)
+        .when(payload.isNull() | (size == 0), "empty_payload")
         .when(size > max_payload_bytes, "payload_too_large")
         .when(F.substring(payload, 1, 1) != F.lit(b"\x00"), "bad_magic_byte")
         .when(size < _HEADER_BYTES, "truncated_payload")
         .when(~schema_id.isin(*writer_schemas), "unknown_schema_id")
-    )
-    position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
-        "kafka_offset"
     )
     fitted = {name: F.col(name).try_cast(type_) for name, type_ in decimals.items()}
     overflows = [F.col(name).isNotNull() & fitted[name].isNull() for name in fitted]
@@ -111,6 +118,17 @@ def decode(
         )
         .withColumns(fitted)
         .withColumns({"log_partition": F.col("kafka_partition"), "log_position": position})
+    )
+
+
+def _stands_at(places: Iterable[tuple[int, int]], partition: Column, position: Column) -> Column:
+    positions: dict[int, list[int]] = defaultdict(list)
+    for stands_in, stands_at in places:
+        positions[stands_in].append(stands_at)
+    return reduce(
+        or_,
+        ((partition == number) & position.isin(*found) for number, found in positions.items()),
+        F.lit(False),
     )
 
 

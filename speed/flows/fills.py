@@ -60,5 +60,6 @@ class FillsFold:
         # A position stands where its newest fill does: others of the clients are as they were.
         meant = new_fills.select(*POSITION_KEY).distinct()
         whole = fills.join(F.broadcast(meant), [*POSITION_KEY], "left_semi")
-        self._append({FILLS_RT: new_fills, POSITIONS_RT: positions(whole).where(news.moved)})
+        moved = keep(positions(whole).where(news.moved))
+        self._append({FILLS_RT: new_fills, POSITIONS_RT: moved})
         self._memory.settle()

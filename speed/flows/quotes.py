@@ -14,7 +14,7 @@ from lakehouse.transforms.quotes import (
 )
 from speed.flow import append
 from speed.minutes import MinuteMemory
-from speed.rows import News
+from speed.rows import News, keep
 
 QUOTES_RT, SPREADS_RT = "silver.quotes_rt", "gold.spreads_1m_rt"
 
@@ -51,6 +51,7 @@ class QuotesFold:
         if news is None:
             return
         quotes = self._memory.fold(news.keys, news.rows)
+        spreads = keep(spreads_1m(quotes).where(news.moved))
         append(QUOTES_RT, quotes.where(news.moved))
-        append(SPREADS_RT, spreads_1m(quotes).where(news.moved))
+        append(SPREADS_RT, spreads)
         self._memory.settle()

@@ -63,6 +63,6 @@ class TradesFold:
         known = self._memory.trades(seconds).select(*OBSERVED_COLUMNS, *self._carried)
         resolved = resolve(known.union(news.rows), self._carried)
         trades = keep(resolved.select(*contract(TRADES).column_names))
-        bars = bars_1m(self._memory.remember(seconds, trades), self._sums)
-        self._append({TRADES_RT: trades.where(news.moved), BARS_RT: bars.where(news.moved)})
+        bars = bars_1m(self._memory.remember(seconds, trades), self._sums).where(news.moved)
+        self._append({TRADES_RT: trades.where(news.moved), BARS_RT: keep(bars)})
         self._memory.settle()

@@ -15,12 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lake_histories import Step, drain, few_histories, histories, play
 from pyspark.sql import Column, SparkSession
-from small_lake import BEFORE, SmallLake, trade
+from small_lake import BEFORE, EPOCH, SmallLake, trade
 
 import batch.steps
 import serving.views
 from batch.inputs import ingested_in
-from demo.oracle import History, WindowKey, compare, naive_bars, naive_trades
+from demo.oracle import (
+    History,
+    WindowKey,
+    compare,
+    naive_bars,
+    naive_days,
+    naive_hours,
+    naive_trades,
+)
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
@@ -251,3 +259,51 @@ def test_the_check_fails_when_the_rule_is_broken(
     finally:
         monkeypatch.undo()
         serving.views.view_sql.cache_clear()
+
+
+LARGEST, SMALLEST = Decimal("9999999999.99999999"), Decimal("0.00000001")
+EXTREMES: dict[str, dict[str, Any]] = {
+    "price": {"price": LARGEST, "quantity": Decimal(100_000)},
+    "quantity": {"price": SMALLEST, "quantity": LARGEST},
+    "both small": {"price": SMALLEST, "quantity": SMALLEST},
+    "contracts of little money a unit": {
+        **{"price": SMALLEST, "quantity": LARGEST},
+        **{"quantity_unit": "CONTRACT", "contract_size": Decimal(100_000)},
+    },
+    "contracts that are worth no unit": {
+        **{"price": LARGEST, "quantity": SMALLEST},
+        **{"quantity_unit": "CONTRACT", "contract_size": SMALLEST},
+    },
+    "id": {"trade_id": 2**63 - 1},
+    "earliest": {"event_time": datetime(2000, 1, 1, tzinfo=UTC)},
+    "latest": {"event_time": EPOCH + timedelta(hours=1)},
+}
+
+
+def test_the_most_extreme_trades_that_are_accepted_stop_no_layer(lake: SmallLake) -> None:
+    symbols = {name: f"S{number}" for number, name in enumerate(EXTREMES)}
+    for name, fields in EXTREMES.items():
+        lake.produce(trade(1, symbol=symbols[name], **fields))
+    contracts = symbols["contracts of little money a unit"]
+    for number in range(2, 500):  # a minute full of the largest
+        for name in ("price", "quantity", "contracts of little money a unit"):
+            lake.produce(trade(number, symbol=symbols[name], **EXTREMES[name]))
+    plain = {"quantity_unit": "CONTRACT", "contract_size": Decimal(100_000)}
+    lake.produce(trade(999, symbol=contracts, **plain))
+    smallest_price = {"price": SMALLEST, "quantity": LARGEST}  # of however many units that makes
+    lake.produce(trade(999, symbol=contracts, event_type="CORRECTION", **plain | smallest_price))
+    lake.stream()
+    assert_complete(lake)
+    landed = lake.land()
+    assert lake.batch(landed).refused == 0
+    assert [record.verdict for record in lake.reconcile(landed)] == ["AGREE", "AGREE"]
+    assert_complete(lake)
+    engine = SqlEngine(lake.catalog)
+    for view, expected, key in (
+        ("bars_1h", naive_hours(lake.events()), ("venue", "symbol", "window_start")),
+        ("market_daily", naive_days(lake.events()), ("venue", "symbol", "business_date")),
+    ):
+        rows = engine.query(f"SELECT * FROM serving.{view}").to_pylist()
+        verdict = compare(expected, rows, key=key, ignore=("log_partition",))
+        assert verdict.equal, f"serving.{view}: {verdict}"
+    engine.close()

@@ -5,7 +5,7 @@ the position that the row states, and no layer may know more of a key than the v
 """
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lake_histories import Step, drain, few_histories, histories, play
 from pyspark.sql import DataFrame, SparkSession
+from small_lake import EPOCH
 from trade_log import NOON
 
 import batch.datasets.fills
@@ -285,3 +286,23 @@ def test_the_check_fails_when_the_rule_is_broken(
     with pytest.raises(AssertionError, match="DIFFERENT"):  # noqa: PT012
         for _ in late_fill_history(lake):
             assert_exact(lake)
+
+
+def test_the_most_extreme_fills_that_are_accepted_stop_no_layer(lake: FillsLake) -> None:
+    largest, smallest = Decimal("9999999999.99999999"), Decimal("0.00000001")
+    dear = {"price": largest, "quantity": Decimal(10_000)}
+    cheap = {"price": smallest, "quantity": largest}
+    fees = {"fee": -largest, "order_id": 2**63 - 1}
+    for number in range(300):  # positions that grow, and one that closes and flips all the time
+        lake.produce(fill(number, customer_id="A", **dear, **fees))
+        lake.produce(fill(number, customer_id="B", side="SELL", **cheap, fee=largest))
+        turn = {"side": "BUY" if number % 2 else "SELL"}
+        lake.produce(fill(number, customer_id="C", **turn, **(dear if number % 3 else cheap)))
+    lake.produce(fill(2**63 - 1, customer_id="A", event_time=datetime(2000, 1, 1, tzinfo=UTC)))
+    lake.produce(fill(998, customer_id="B", event_time=EPOCH + timedelta(hours=1)))
+    lake.stream()
+    assert_complete(lake)
+    landed = lake.land()
+    assert lake.batch(landed).refused == 0
+    assert [record.verdict for record in lake.reconcile(landed)] == ["AGREE", "AGREE"]
+    assert_complete(lake)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lake_histories import Step, few_histories, histories, play
 from pyspark.sql import SparkSession
-from small_lake import SmallLake
+from small_lake import EPOCH, SmallLake
 
 import schemas
 from batch.datasets.quotes import Quotes as QuotesDataset
@@ -177,4 +177,27 @@ def test_any_history_is_exact(
     for _ in play(lake, history):
         assert_exact(lake)
     lake.stream()
+    assert_complete(lake)
+
+
+def test_the_most_extreme_quotes_that_are_accepted_stop_no_layer(lake: SmallLake) -> None:
+    largest, smallest = Decimal("9999999999.99999999"), Decimal("0.00000001")
+    widest = {"bid_price": smallest, "ask_price": largest, "bid_quantity": largest}
+    extremes: list[dict[str, Any]] = [
+        widest | {"ask_quantity": largest},
+        widest | {"ask_quantity": smallest, "event_time": datetime(2000, 1, 1, tzinfo=UTC)},
+        widest | {"event_time": EPOCH + timedelta(hours=1), "update_id": 2**63 - 1},
+        # A microsecond of the minute is left for it, and the minute's first for the other.
+        widest | {"event_time": LATE + timedelta(seconds=1, microseconds=999_999)},
+        {"bid_price": largest, "ask_price": largest, "event_time": LATE - timedelta(seconds=58)},
+    ]
+    for number, fields in enumerate(extremes):
+        lake.produce(quote(number, **fields))
+    for number in range(100, 600):
+        lake.produce(quote(number, **widest))
+    lake.stream()
+    assert_complete(lake)
+    landed = lake.land()
+    assert lake.batch(landed).refused == 0
+    assert [record.verdict for record in lake.reconcile(landed)] == ["AGREE", "AGREE"]
     assert_complete(lake)

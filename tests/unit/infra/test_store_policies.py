@@ -36,7 +36,7 @@ TWINS = {name for name, contract in TABLES.items() if contract.batch_twin is not
 WRITTEN = {
     "ingest": in_layers("bronze") | {"ops.file_loads", "ops.redrives"},
     "batch": in_layers("silver", "gold", "ops") | {"bronze.dead_letters"},
-    "speed": TWINS,
+    "speed": TWINS | {"ops.poison_events"},
     "serving": set(),
     "operator": {"ops.erasures"},
     "orchestration": set(TABLES),

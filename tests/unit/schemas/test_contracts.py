@@ -60,6 +60,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "ops.erasures",
         "gold.eod_bars",
         "ops.file_loads",
+        "ops.poison_events",
         "ops.maintenance",
         "ops.runs",
         "ops.reconciliations",

@@ -7,7 +7,7 @@ import pytest
 
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
-from speed import query
+from speed import patience, query
 from speed.flows.trades import Trades
 
 
@@ -17,12 +17,14 @@ class Attempts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *failures: Exception) -> None:
         self.failures = list(failures)
         self.begun = 0
+        self.isolating: list[bool] = []
         monkeypatch.setattr(query, "start_query", self._start)
         monkeypatch.setattr(query, "wait", lambda *_, **__: None)
-        monkeypatch.setattr(query, "FIRST_WAIT_SECONDS", 0.001)
+        monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.001)
 
-    def _start(self, *_: Any, **__: Any) -> object:
+    def _start(self, *_: Any, isolation: object = None, **__: Any) -> object:
         self.begun += 1
+        self.isolating.append(isolation is not None)
         if self.failures:
             raise self.failures.pop(0)
         return object()
@@ -50,7 +52,7 @@ def test_it_starts_again_until_what_was_away_is_back(
 def test_what_stays_away_is_told_in_the_end(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    monkeypatch.setattr(query, "OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0.0)
     attempts = Attempts(monkeypatch, OSError("the store is gone"))
     with pytest.raises(OSError, match="the store is gone"):
         attempts.run(settings)
@@ -74,3 +76,35 @@ def test_a_repeated_batch_is_no_failure(
     attempts = Attempts(monkeypatch, RuntimeError(query.REPEATED_BATCH_FAULT))
     attempts.run(settings, once=True)
     assert attempts.begun == 2
+
+
+OVERFLOW = RuntimeError(
+    "Job aborted due to stage failure: ... [ARITHMETIC_OVERFLOW] Overflow in sum of decimals. "
+    'If necessary set "spark.sql.ansi.enabled" to "false". SQLSTATE: 22003'
+)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_what_the_data_are_to_blame_for_is_tried_three_times_then_isolated(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, once: bool
+) -> None:
+    attempts = Attempts(monkeypatch, OVERFLOW, OVERFLOW, OVERFLOW)
+    attempts.run(settings, once=once)
+    # To isolate goes to the end of the log; who runs on then does so as ever.
+    assert attempts.isolating == [False, False, False, True] + [False] * (not once)
+
+
+def test_an_outage_between_takes_no_attempt_away(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    attempts = Attempts(monkeypatch, OVERFLOW, OSError("store"), OVERFLOW, OVERFLOW, OSError("log"))
+    attempts.run(settings)
+    assert attempts.isolating == [False] * 4 + [True, True, False]
+
+
+def test_what_cannot_be_isolated_ends_it(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    attempts = Attempts(monkeypatch, *[OVERFLOW] * 4)
+    with pytest.raises(RuntimeError, match="ARITHMETIC_OVERFLOW"):
+        attempts.run(settings)

@@ -1,6 +1,6 @@
 """Log records for the transforms, made of plain events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -15,10 +15,10 @@ from lakehouse.transforms.trades import (
 
 
 @pytest.fixture
-def decoded(spark: SparkSession) -> Callable[[list[bytes]], DataFrame]:
+def decoded(spark: SparkSession) -> Callable[..., DataFrame]:
     """Decode and validate payloads that stand at offsets 0, 1, … of one partition."""
 
-    def run(payloads: list[bytes]) -> DataFrame:
+    def run(payloads: list[bytes], poison: Iterable[tuple[int, int]] = ()) -> DataFrame:
         rows = [(0, 0, offset, NOON, value) for offset, value in enumerate(payloads)]
         records = spark.createDataFrame(rows, RECORDS)
         return validate(
@@ -27,6 +27,7 @@ def decoded(spark: SparkSession) -> Callable[[list[bytes]], DataFrame]:
                 writer_schemas={1: SCHEMA_JSON},
                 reader_schema=SCHEMA_JSON,
                 max_payload_bytes=1_000_000,
+                poison=poison,
             )
         )
 
@@ -34,7 +35,7 @@ def decoded(spark: SparkSession) -> Callable[[list[bytes]], DataFrame]:
 
 
 @pytest.fixture
-def observed(decoded: Callable[[list[bytes]], DataFrame]) -> Callable[..., DataFrame]:
+def observed(decoded: Callable[..., DataFrame]) -> Callable[..., DataFrame]:
     """Observe events given as field dictionaries, in log order."""
 
     def run(*events: dict[str, Any]) -> DataFrame:

@@ -14,7 +14,7 @@ from trade_log import NOON, payload
 from lakehouse.transforms.trades import OBSERVED_COLUMNS, resolve
 
 Observed = Callable[..., DataFrame]
-Decoded = Callable[[list[bytes]], DataFrame]
+Decoded = Callable[..., DataFrame]
 
 BAD_EVENTS: dict[str, dict[str, Any]] = {
     "unknown_event_type": {"event_type": "BUST"},
@@ -51,6 +51,13 @@ def test_each_rule_refuses_with_its_reason_and_the_rest_goes_on(decoded: Decoded
 def test_random_bytes_are_refused(decoded: Decoded) -> None:
     noise = [b"\x00\x00\x00\x00\x01" + bytes([n]) * (n % 40) for n in range(256)]
     assert all(row.rejection for row in decoded(noise).collect())
+
+
+def test_a_poison_event_is_refused_unread_wherever_it_stands(decoded: Decoded) -> None:
+    elsewhere = (1, 2)
+    rows = decoded([payload(), payload(), payload()], poison=[(0, 1), elsewhere]).collect()
+    assert [row.rejection for row in rows] == [None, "poison", None]
+    assert [row.price is None for row in rows] == [False, True, False]
 
 
 def test_edges_of_the_rules_are_accepted(decoded: Decoded) -> None:

@@ -1,0 +1,74 @@
+"""Poison: events that passed every rule, and that Spark cannot compute with all the same.
+
+The rules of acceptance are there to leave none. For what nobody thought of, the speed layer, which
+meets events in the order of the log, finds out which one it is and notes it in
+``ops.poison_events``. From then on it counts as refused, in both layers and for good.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pyiceberg.catalog import Catalog
+
+from lakehouse.audit_trail import append_rows
+from lakehouse.positions import LogPosition
+
+POISON_EVENTS = "ops.poison_events"
+# Class 22 of SQL's states is "data exception": an overflow, a division by zero, a value that its
+# type cannot hold. Spark ends its messages with the state, and whatever wraps an error quotes its
+# message: a job its task's, a query its job's. So the text tells, where the outer type does not.
+_DATA_EXCEPTION = re.compile(r"\bSQLSTATE: 22[0-9A-Z]{3}\b")
+
+
+class Place(NamedTuple):
+    """Where an event stands: its log partition and its encoded `LogPosition`."""
+
+    partition: int
+    position: int
+
+
+def is_of_data(error: BaseException) -> bool:
+    """Tell whether Spark failed because of a value, and not because something was away."""
+    return _DATA_EXCEPTION.search(str(error)) is not None
+
+
+def poison_events(catalog: Catalog, topic: str) -> dict[Place, str]:
+    """Return where a topic's poison events stand, each with its error."""
+    rows = catalog.load_table(POISON_EVENTS).scan(row_filter=f"topic = '{topic}'").to_arrow()
+    return {
+        Place(
+            row["kafka_partition"],
+            LogPosition(row["topic_generation"], row["kafka_offset"]).encode(),
+        ): row["error"]
+        for row in rows.to_pylist()
+    }
+
+
+def note_poison(catalog: Catalog, topic: str, found: Mapping[Place, str]) -> None:
+    """Note poison events of a topic, all of them in one commit.
+
+    To note one again, after a crash, changes nothing: readers ask where they stand, not how often.
+
+    Args:
+        catalog: The lake's catalog.
+        topic: The topic.
+        found: The events, each with its error.
+    """
+    places = {place: LogPosition.decode(place.position) for place in found}
+    append_rows(
+        catalog,
+        POISON_EVENTS,
+        [
+            {
+                "topic": topic,
+                "topic_generation": at.generation,
+                "kafka_partition": place.partition,
+                "kafka_offset": at.offset,
+                "error": found[place],
+                "found_at": datetime.now(UTC),
+            }
+            for place, at in places.items()
+        ],
+    )
