@@ -39,7 +39,7 @@ def judge(stack: RunningStack) -> Judge:
 
 
 class Batched(NamedTuple):
-    """A run of batch: its interval, its report, and the memory that everything took meanwhile."""
+    """A run of batch: what was asked, its report, and the memory that all took meanwhile."""
 
     bounds: tuple[str, ...]
     report: dict[str, Any]
@@ -48,7 +48,8 @@ class Batched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def batched(replayed: datetime, stack: RunningStack) -> Batched:
-    bounds = ("--start", replayed.isoformat(), "--end", stack.ingested_through().isoformat())
+    end = stack.ingested_through().isoformat()
+    bounds = ("--dataset", "trades", "--start", replayed.isoformat(), "--end", end)
     with stack.memory_watched() as memory_bytes:
         report = json.loads(stack.run("batch", *bounds, "--json", deadline_seconds=600))
     return Batched(bounds, report, memory_bytes)

@@ -120,7 +120,15 @@ def test_each_server_goes_away_and_comes_back(
     stack.wait_until(lambda: accounted(stack) >= len(judged.records), "all of the log has landed")
     check_accounts(stack, judged)
     end = stack.ingested_through()
-    bounds = ("--start", start.isoformat(), "--end", end.isoformat(), "--json")
+    bounds = (
+        "--start",
+        start.isoformat(),
+        "--end",
+        end.isoformat(),
+        "--dataset",
+        "trades",
+        "--json",
+    )
     stack.run("batch", *bounds, deadline_seconds=600)
     records = json.loads(stack.run("reconcile", *bounds, deadline_seconds=600))
     assert {record["verdict"] for record in records} == {"AGREE"}
