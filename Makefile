@@ -24,7 +24,7 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes 
 ENVIRONMENT := .venv/.made-from-locks
 JARS := $(CACHE)/jars/.fetched-$(call checksum,infra/artifacts/artifacts.lock)
 SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.sum infra/alertmanager/go.sum \
-	requirements/mlflow.txt lakehouse/distributions/catalogue.py
+	requirements/mlflow.txt requirements/airflow.txt lakehouse/distributions/catalogue.py
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 COMPOSE := $(CACHE)/distributions/.fetched-compose-$(call checksum,infra/compose/go.sum)
 
@@ -78,6 +78,7 @@ lock: $(UV) ## Resolve the dependencies anew and write their versions and hashes
 		-o requirements/embedded.txt
 	@$(COMPILE) -c requirements/embedded.txt requirements/build.in -o requirements/build.txt
 	@$(COMPILE) --override requirements/mlflow-without.in requirements/mlflow.in -o requirements/mlflow.txt
+	@$(COMPILE) requirements/airflow.in -o requirements/airflow.txt
 
 clean: ## Remove the environment and what tools left; the lake and the cache stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

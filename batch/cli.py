@@ -11,7 +11,7 @@ from batch.maintenance.cli import app as maintenance_app
 from batch.rebuild.cli import app as rebuild_app
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import LakehouseError
-from lakehouse.intervals import Interval
+from lakehouse.intervals import Interval, parse_time
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
@@ -59,10 +59,8 @@ def batch(
     configure_logging("batch", settings.log_level)
     configure_tracing("batch", settings.otlp_endpoint)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
-    wait_until_landed(
-        catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds
-    )  # if it has not, the job says so
     try:
+        wait_until_landed(catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds)
         reports = [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
         for one in references:
             if (report := ReferenceJob(spark, catalog, one).run(interval)) is not None:
@@ -91,6 +89,26 @@ def batch(
                 f"{report.dataset} {interval}: {len(report.business_hours)} business hours"
                 + (f", {rows}" if rows else "")
             )
+
+
+@app.command()
+def landed(
+    through: Annotated[str, typer.Option(help="Ingestion time to be passed, ISO 8601, UTC.")],
+    dataset: Datasets = None,
+    wait_seconds: Wait = WAIT_SECONDS,
+) -> None:
+    """Wait until the lander has passed a time; say what is behind if it has not.
+
+    Example: lakehouse landed --through 2024-08-09T01:00 --wait-seconds 600
+    """
+    from batch.dataset import bronze_table
+    from batch.landing import wait_until_landed
+    from batch.references import chosen_for_batch
+
+    (datasets, _), time = chosen_for_batch(dataset), parse_time(through)
+    tables = [bronze_table(one) for one in datasets]
+    wait_until_landed(load_catalog(get_settings("batch")), tables, time, seconds=wait_seconds)
+    typer.echo(f"all that was ingested before {time.isoformat()} is in {', '.join(tables)}")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch.audit import Audit, AuditError
 from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_in, ingested_positions, landed, touched_hours
+from batch.landing import landed_snapshot
 from batch.poison import naming_poison
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.quality import QUALITY_CHECKS, QualityError, check
@@ -21,10 +22,8 @@ from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
 from lakehouse.audit_trail import append_rows
 from lakehouse.coverage import DEAD_LETTERS
-from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.poison import Place, poison_events
-from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from lakehouse.tracing import RUN, describe_span, run_span, table_span
@@ -39,10 +38,6 @@ BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 CONFLICT_BUDGET_SECONDS = 600.0
 
 _log = structlog.get_logger(__name__)
-
-
-class NotLandedError(LakehouseError):
-    """The interval is not over yet as far as bronze is concerned."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +140,7 @@ class BatchJob:
         Raises:
             NotLandedError: They are not.
         """
-        table = self.catalog.load_table(self.source)
-        snapshot, progress = table.current_snapshot(), read_progress(table)
-        if snapshot is None or progress is None:
-            raise NotLandedError(f"{self.source} is empty: land events first (`lakehouse land`)")
-        if progress.ingested_through < end:
-            raise NotLandedError(
-                f"{self.source} is landed through {progress.ingested_through.isoformat()}, the "
-                f"interval ends at {end.isoformat()}: start the lander or wait for it"
-            )
-        return snapshot.snapshot_id
+        return landed_snapshot(self.catalog, self.source, end).snapshot_id
 
     def write(
         self,
@@ -245,6 +231,7 @@ class BatchJob:
             )
             if report.refused or not run.business_hours:  # nothing to recompute, but to refuse
                 self.write_refused(run.interval)
+            _log.info("audited", interval=str(run.interval), dataset=run.dataset)
             if run.business_hours:
                 for branch in made:
                     branch.publish(self.spark)
@@ -271,6 +258,8 @@ def inspect(catalog: Catalog, run: Run, rows: DataFrame, audit: Audit) -> None:
         AuditError: It is not sound.
         QualityError: A rule forbids to publish it.
     """
+    # Whoever watches the run knows by this line how far it is.
+    _log.info("written", table=audit.contract.name, rows=audit.rows)
     with table_span("audit", audit.contract.name):
         findings, answers = check(audit.contract, rows, run.interval, beside=audit.asked)
         if findings:

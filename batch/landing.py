@@ -5,16 +5,34 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.table.snapshots import Snapshot
 
+from lakehouse.errors import LakehouseError
 from lakehouse.progress import read_progress
 
 POLL_SECONDS = 0.5
 
 
-def is_landed(catalog: Catalog, table: str, through: datetime) -> bool:
-    """Tell whether a bronze table holds all that was ingested before a time."""
-    progress = read_progress(catalog.load_table(table))
-    return progress is not None and progress.ingested_through >= through
+class NotLandedError(LakehouseError):
+    """The interval is not over yet as far as bronze is concerned."""
+
+
+def landed_snapshot(catalog: Catalog, source: str, end: datetime) -> Snapshot:
+    """Return a snapshot of a bronze table that holds all that was ingested before a time.
+
+    Raises:
+        NotLandedError: There is none yet.
+    """
+    table = catalog.load_table(source)
+    snapshot, progress = table.current_snapshot(), read_progress(table)
+    if snapshot is None or progress is None:
+        raise NotLandedError(f"{source} is empty: land events first (`lakehouse land`)")
+    if progress.ingested_through < end:
+        raise NotLandedError(
+            f"{source} is landed through {progress.ingested_through.isoformat()}, the "
+            f"interval ends at {end.isoformat()}: start the lander or wait for it"
+        )
+    return snapshot
 
 
 def wait_until_landed(
@@ -25,8 +43,8 @@ def wait_until_landed(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> bool:
-    """Wait for the lander; tell whether it has passed a time in all of some bronze tables.
+) -> None:
+    """Wait for the lander to pass a time in all of some bronze tables.
 
     A table whose topic is quiet says only with the lander's heartbeat up to when it is complete.
 
@@ -37,11 +55,25 @@ def wait_until_landed(
         seconds: How long to wait at most.
         clock: Tells seconds that never go back.
         sleep: Waits for so many seconds.
+
+    Raises:
+        NotLandedError: It has not passed it; the message says how far each table is.
     """
-    behind = list(tables)
+    missing = list(tables)
     deadline = clock() + seconds
-    while behind := [table for table in behind if not is_landed(catalog, table, through)]:
+    while behind := _behind(catalog, missing, through):
         if clock() >= deadline:
-            return False
+            raise NotLandedError("; ".join(behind.values()))
+        missing = list(behind)
         sleep(POLL_SECONDS)
-    return True
+
+
+def _behind(catalog: Catalog, tables: Iterable[str], through: datetime) -> dict[str, str]:
+    """Return what the tables say that are not landed through a time."""
+    found = {}
+    for table in tables:
+        try:
+            landed_snapshot(catalog, table, through)
+        except NotLandedError as error:
+            found[table] = str(error)
+    return found

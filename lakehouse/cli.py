@@ -15,6 +15,7 @@ from rich.table import Table
 
 from lakehouse import artifacts, distributions, doctor, operations
 from lakehouse.artifacts import Profile
+from lakehouse.cluster.cli import app as drivers_app
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.privacy.cli import app as privacy_app
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 artifacts_app = typer.Typer(no_args_is_help=True, help="Jars and servers: pinned, checked, cached.")
 app.add_typer(stack_app, name="stack", rich_help_panel=OPERATE)
+app.add_typer(drivers_app, name="drivers", rich_help_panel=OPERATE)
 app.add_typer(artifacts_app, name="artifacts", rich_help_panel=OPERATE)
 for command in privacy_app.registered_commands:
     command.rich_help_panel = OPERATE

@@ -31,6 +31,11 @@ def requirements_file(name: str) -> Path:
     return _existing(REQUIREMENTS / name)
 
 
+def dags_folder() -> Path:
+    """Return the folder of Airflow's DAGs."""
+    return CHECKOUT / "dags"
+
+
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InfraFileError(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import LakehouseError
@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         description="Where a stack's servers are: on this machine, or each at its own name.",
     )
     spark_master: str = Field(default="local[2]", description="Spark master address.")
+    spark_master_page: str | None = Field(
+        default=None, description="Address of that master's page, which tells of its drivers."
+    )
     spark_secret: SecretStr | None = Field(
         default=None, description="Secret that a Spark cluster's processes know one another by."
     )
@@ -103,6 +106,14 @@ class Settings(BaseSettings):
     )
     spark_executors: int = Field(
         default=2, ge=1, description="Executors of an application on a cluster, one core each."
+    )
+    first_hour: AwareDatetime | None = Field(
+        default=None,
+        description="Hour of ingestion that Airflow begins with; unset means that of its first "
+        "start.",
+    )
+    last_hour: AwareDatetime | None = Field(
+        default=None, description="Hour that it ends with; unset means that it goes on."
     )
     topic_partitions: int = Field(
         default=4, ge=1, description="Partitions of a topic when it is first made; never changed."

@@ -69,6 +69,12 @@ DISTRIBUTIONS = (
         commands=("mlflow",),
     ),
     Distribution(
+        name="airflow",
+        source=PythonEnvironment(lock="airflow.txt", package="apache-airflow"),
+        # It has no --version of its own that would answer without a database.
+        files=("bin/airflow",),
+    ),
+    Distribution(
         name="apicurio",
         source=MavenArchive("apicurio-registry-app"),
         files=("quarkus-run.jar", "lib/main"),

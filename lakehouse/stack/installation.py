@@ -37,6 +37,7 @@ PORTS = {
     "spark-worker-2-web": 8092,
     "trino": 8443,
     "mlflow": 5000,
+    "airflow-api": 8080,
     "prometheus": 9090,
     "alertmanager": 9093,
     "land-metrics": 9101,
@@ -167,9 +168,10 @@ class Installation:
             "ca_file": str(self.authority.file),
             "ca_truststore": str(self.authority.truststore),
         }
-        if role in ("batch", "speed"):
+        if role in ("batch", "speed", "orchestration"):
             values |= {
                 "spark_master": f"spark://{self.address('spark-master')}",
+                "spark_master_page": f"http://{self.address('spark-master-web')}",
                 "spark_secret": self.secret("spark"),
             }
         if role in ("batch", "speed", "orchestration"):

@@ -10,6 +10,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.java import TRUSTSTORE_PASSWORD
 from lakehouse.settings import Settings, get_settings
 from lakehouse.stack import (
+    airflow,
     analysts,
     kafka,
     minio,
@@ -75,6 +76,7 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
         _trino(installation),
         _views(installation),
         mlflow.component(installation),
+        *airflow.components(installation),
         *prometheus.components(installation),
     ]
 

@@ -1,10 +1,10 @@
 """A Spark standalone cluster: one master, two workers."""
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
+from lakehouse.cluster.drivers import spark_home
 from lakehouse.components import Component, Launch, answers
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
@@ -15,9 +15,9 @@ MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 # Of the daemons; executors have heaps of their own (LAKEHOUSE_SPARK_EXECUTOR_MEMORY).
 DAEMON_HEAP = "192m"
-# An executor of the speed layer and one of a batch run at the same time, on each worker.
-WORKER_CORES = 2
-WORKER_MEMORY = "1200m"
+# On each worker: an executor of the speed layer, a driver of a job, and executors of two jobs.
+WORKER_CORES = 4
+WORKER_MEMORY = "3300m"
 PROBE_SECONDS = 1.0
 
 
@@ -87,14 +87,6 @@ def _daemon(installation: Installation, name: str, main: str, words: list[str]) 
     return Launch(
         [*argv, "--properties-file", str(configuration)], environ, installation.port(name)
     )
-
-
-def spark_home() -> Path:
-    """Return the folder of Spark itself, which PySpark brings along."""
-    spec = importlib.util.find_spec("pyspark")
-    assert spec is not None  # noqa: S101 - the platform depends on it
-    assert spec.submodule_search_locations is not None  # noqa: S101
-    return Path(spec.submodule_search_locations[0])
 
 
 def _folder(installation: Installation) -> Path:

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from small_lake import SmallLake, trade
 
 import batch.datasets.trades
-from batch.job import NotLandedError
+from batch.landing import NotLandedError
 from batch.publication import branches
 from batch.quality import QualityError
 from batch.reconciliation import NotPublishedError

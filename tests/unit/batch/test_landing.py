@@ -6,7 +6,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 import schemas
-from batch.landing import POLL_SECONDS, wait_until_landed
+from batch.landing import POLL_SECONDS, NotLandedError, wait_until_landed
 from lakehouse.catalog import load_catalog
 from lakehouse.progress import Progress
 from lakehouse.settings import Settings
@@ -42,17 +42,15 @@ class Clock:
         self.now += seconds
 
 
-def wait(catalog: Catalog, clock: Clock) -> bool:
-    return wait_until_landed(
-        catalog, [TRADES, QUOTES], NOON, seconds=3, clock=clock, sleep=clock.sleep
-    )
+def wait(catalog: Catalog, clock: Clock) -> None:
+    wait_until_landed(catalog, [TRADES, QUOTES], NOON, seconds=3, clock=clock, sleep=clock.sleep)
 
 
 def test_what_is_landed_is_not_waited_for(catalog: Catalog) -> None:
     for name in (TRADES, QUOTES):
         land(catalog, name, NOON)
     clock = Clock()
-    assert wait(catalog, clock)
+    wait(catalog, clock)
     assert clock.now == 0
 
 
@@ -68,12 +66,14 @@ def test_a_quiet_table_is_waited_for_until_its_heartbeat(
         land(catalog, QUOTES, NOON)
 
     monkeypatch.setattr(clock, "sleep", sleep)
-    assert wait(catalog, clock)
+    wait(catalog, clock)
     assert clock.now == POLL_SECONDS
 
 
 def test_the_wait_has_an_end(catalog: Catalog) -> None:
     land(catalog, TRADES, NOON)
     clock = Clock()
-    assert not wait(catalog, clock)
+    with pytest.raises(NotLandedError, match=rf"{QUOTES} is empty") as refused:
+        wait(catalog, clock)
+    assert TRADES not in str(refused.value)
     assert clock.now == pytest.approx(3, abs=POLL_SECONDS)

@@ -1,0 +1,76 @@
+"""Each hour of ingestion: processed by batch, held against the speed layer.
+
+For the hour of ingestion time `[data_interval_start, data_interval_end)`:
+
+1. **landed** waits until the lander has passed the hour's end; if it does not within half an
+   hour, it fails and says what is behind.
+2. For each dataset one run of batch, an application on the Spark cluster: the business hours that
+   the hour's events touch, first **silver**, then **gold**, on branches of the tables. They are
+   shown by **publish**, and only if they pass their **audit**. The four tasks watch the one run;
+   a retry goes on with it.
+3. **reconcile** compares what both layers have seen, keeps the record in `ops.reconciliations`,
+   and fails on drift. It prunes speed rows that batch has taken over.
+4. **views** brings the merged views in Trino up to date.
+
+An hour that is run again changes nothing, unless a definition has changed since. By hand, give
+`start` and `end`. Hours go in order, one at a time; backfills of past hours may go beside them.
+"""
+
+from typing import Any
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task, task_group
+from lakehouse_cluster import LakehouseJob, LakehouseVerb, LakehouseWait
+from lakehouse_defaults import DATASETS, HOURLY_POOL, TASKS, first_hour, last_hour
+from lakehouse_windows import window_of, window_params
+
+LANDING_SECONDS = 1800
+
+with DAG(
+    "hourly_lambda",
+    description="Each hour of ingestion: batch, audit, publish, reconcile",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=first_hour(),
+    end_date=last_hour(),
+    catchup=True,
+    max_active_runs=1,
+    default_args={**TASKS, "pool": HOURLY_POOL},
+    params={
+        **window_params(),
+        "datasets": Param(
+            [*DATASETS], type="array", items={"enum": [*DATASETS]}, description="which of them"
+        ),
+    },
+    tags=["lambda", "hourly"],
+) as dag:
+
+    @task(multiple_outputs=True)
+    def window(params: Any = None, dag_run: Any = None) -> dict[str, str]:
+        """Return the times of ingestion that this run is about."""
+        return window_of(params, dag_run)
+
+    @task
+    def datasets(params: Any = None) -> list[str]:
+        """Return the datasets that are to be processed."""
+        return list(params["datasets"])
+
+    @task_group
+    def batch(dataset: str) -> None:
+        """One run of batch, watched step by step."""
+        words = ["batch", *bounds, "--dataset", dataset]
+        silver = LakehouseJob(task_id="silver", words=words, step="silver")
+        gold = LakehouseJob(task_id="gold", words=words, step="gold", of=silver.output)
+        audit = LakehouseJob(task_id="audit", words=words, step="audit", of=gold.output)
+        LakehouseJob(task_id="publish", words=words, of=audit.output)
+
+    times = window()
+    bounds = ["--start", times["start"], "--end", times["end"]]
+    landed = LakehouseWait(
+        task_id="landed",
+        words=["landed", "--through", times["end"], "--wait-seconds", str(LANDING_SECONDS)],
+    )
+    reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds])
+    views = LakehouseVerb(task_id="views", words=["views", "apply"])
+    chosen = datasets()
+    landed >> chosen
+    batch.expand(dataset=chosen) >> reconcile >> views

@@ -1,0 +1,261 @@
+"""What runs where: short verbs of the platform here, verbs that compute on the Spark cluster.
+
+Operators and triggers are found by every process of Airflow, so they lie in its folder of plugins.
+Of the platform they know its command line and the pages of its cluster, and nothing else.
+"""
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from airflow.exceptions import AirflowException
+from airflow.sdk import BaseOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+POLL_SECONDS = 3.0
+PAGE_SECONDS = 10.0
+# A master that was restarted is back within a minute.
+SILENCE_SECONDS = 600.0
+LOG_BYTES = 65_536
+# Spark's words for a driver that will not run any more, and ours for one that it has forgotten.
+FINISHED = "FINISHED"
+UNKNOWN = "UNKNOWN"
+ENDED = (FINISHED, "FAILED", "KILLED", "ERROR", UNKNOWN)
+# Ours for one that runs on, beyond the step that is waited for.
+REACHED = "REACHED"
+# By step of a run: the line of its log that tells that the step is done.
+STEPS: Mapping[str, tuple[str, str]] = {
+    "silver": ("written", "silver."),
+    "gold": ("written", "gold."),
+    "audit": ("audited", ""),
+}
+
+Driver = dict[str, str]
+"""``driver_id``, and the ``page`` of the master that has it."""
+
+
+class VerbFailedError(AirflowException):
+    """A verb of the platform failed; the message has its own words."""
+
+
+def lakehouse(words: Sequence[str]) -> str:
+    """Run the platform's command line to its end; return what it prints.
+
+    Raises:
+        VerbFailedError: It failed.
+    """
+    done = subprocess.run(["lakehouse", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VerbFailedError(f"lakehouse {' '.join(words)}: {last_line(done.stderr)}")
+    return done.stdout
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says anything: of a verb that failed, why."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word")
+
+
+def state_of(driver: Driver, step: str | None = None) -> str:
+    """Return a driver's state by the master's page, or REACHED if it is beyond a step.
+
+    Raises:
+        OSError: The page does not answer.
+    """
+    master = json.loads(_read(f"{driver['page']}/json/"))
+    known = {row["id"]: row for row in (*master["activedrivers"], *master["completeddrivers"])}
+    row = known.get(driver["driver_id"])
+    if row is None:
+        return UNKNOWN
+    if row["state"] == FINISHED or step is None:
+        return str(row["state"])
+    pages = {worker["id"]: worker["webuiaddress"] for worker in master["workers"]}
+    if row.get("worker") in pages and _is_beyond(step, pages[row["worker"]], driver):
+        return REACHED
+    return str(row["state"])
+
+
+def _is_beyond(step: str, worker: str, driver: Driver) -> bool:
+    asked = {"driverId": driver["driver_id"], "logType": "stderr", "byteLength": LOG_BYTES}
+    event, table = STEPS[step]
+    for line in _read(f"{worker}/log/?{urlencode(asked)}").splitlines():
+        if f'"event": "{event}"' in line and f'"{table}' in line:
+            return True
+    return False
+
+
+def _read(url: str) -> str:
+    with urlopen(url, timeout=PAGE_SECONDS) as answer:
+        return str(answer.read().decode(errors="replace"))
+
+
+class DriverTrigger(BaseTrigger):
+    """Fires when a driver on the cluster has ended, or is beyond a step of its work."""
+
+    def __init__(self, driver: Driver, step: str | None) -> None:
+        super().__init__()
+        self.driver, self.step = driver, step
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return how to make this trigger again in the triggerer."""
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return name, {"driver": self.driver, "step": self.step}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask the master again and again; one that is being restarted is waited for."""
+        heard_at = time.monotonic()
+        while True:
+            try:
+                state = await asyncio.to_thread(state_of, self.driver, self.step)
+                heard_at = time.monotonic()
+            except OSError:
+                state = UNKNOWN if time.monotonic() - heard_at > SILENCE_SECONDS else "SILENT"
+            if state in (*ENDED, REACHED):
+                yield TriggerEvent(state)
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class LakehouseJob(BaseOperator):
+    """A verb that computes, as a driver on the Spark cluster; no worker waits for it.
+
+    A retry finds the driver that an earlier try has submitted, and goes on watching it; only when
+    that one ended badly, or is unknown to the cluster, it submits another. A task that was cleared
+    submits anew: whoever clears it wants it done again.
+
+    The verbs are idempotent, so a driver too many costs time and changes nothing.
+
+    Args:
+        words: The verb and its options, templated.
+        step: Be done when the run has come so far (see ``STEPS``); at its end if None.
+        of: The driver of the step before, templated: it is watched on instead of another.
+    """
+
+    template_fields: Sequence[str] = ("words", "of")
+    ui_color = "#d9e8f5"
+
+    def __init__(
+        self,
+        *,
+        words: Sequence[str],
+        step: str | None = None,
+        of: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.words, self.step, self.of = words, step, of
+
+    def execute(self, context: Any) -> Driver:
+        """Submit the verb, or find the driver that has it; then leave the wait to the triggerer."""
+        store, series = context["task_state_store"], context["ti"].max_tries
+        last = store.get("driver")
+        driver = self._adopted(last, series) or self._submitted()
+        store.set("driver", {**driver, "series": series})
+        self.defer(
+            trigger=DriverTrigger(driver, self.step),
+            method_name="ended",
+            kwargs={"driver": driver},
+            timeout=self.execution_timeout,
+        )
+
+    def ended(self, context: Any, event: str, driver: Driver) -> Driver:
+        """Tell the driver's log; fail if it did not end well."""
+        if event == REACHED:
+            return driver
+        log = lakehouse(["drivers", "log", driver["driver_id"]]) if event != UNKNOWN else ""
+        self.log.info("%s: %s\n%s", driver["driver_id"], event, log)
+        if event != FINISHED:
+            raise VerbFailedError(
+                f"lakehouse {' '.join(self.words)}: {driver['driver_id']} is {event}: "
+                f"{last_line(log)}"
+            )
+        return driver
+
+    def _adopted(self, last: Mapping[str, Any] | None, series: int) -> Driver | None:
+        """Return a driver that does what is wanted or has done it, if there is one.
+
+        Clearing a task lets it try more often. So a driver of the same number of tries is an
+        earlier try's, and one of another number belongs to what was cleared.
+        """
+        if last is not None and last["series"] == series:
+            found = {name: last[name] for name in ("driver_id", "page")}
+        elif self.of and (last is None or last["driver_id"] != self.of["driver_id"]):
+            found = self.of
+        else:
+            return None
+        state = state_of(found, self.step)
+        if state in ENDED and state != FINISHED:
+            self.log.warning("%s is %s: submitting another", found["driver_id"], state)
+            return None
+        self.log.info("%s is %s: going on with it", found["driver_id"], state)
+        return found
+
+    def _submitted(self) -> Driver:
+        driver: Driver = json.loads(lakehouse(["drivers", "submit", "--json", "--", *self.words]))
+        self.log.info("submitted %s: lakehouse %s", driver["driver_id"], " ".join(self.words))
+        return driver
+
+
+class LakehouseVerb(BaseOperator):
+    """A verb that is done within seconds, in the worker.
+
+    Args:
+        words: The verb and its options, templated.
+    """
+
+    template_fields: Sequence[str] = ("words",)
+    ui_color = "#eef3e2"
+
+    def __init__(self, *, words: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words = words
+
+    def execute(self, context: Any) -> str:
+        """Run the verb; return what it prints."""
+        said = lakehouse(self.words)
+        self.log.info("lakehouse %s\n%s", " ".join(self.words), said)
+        return said.strip()
+
+
+class VerbTrigger(BaseTrigger):
+    """Fires when a verb that waits for something has ended."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__()
+        self.words = list(words)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return how to make this trigger again in the triggerer."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"words": self.words}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Run the verb; a trigger that is taken down takes it along."""
+        pipe = asyncio.subprocess.PIPE
+        verb = await asyncio.create_subprocess_exec(
+            "lakehouse", *self.words, stdout=pipe, stderr=pipe
+        )
+        try:
+            said, complaint = await verb.communicate()
+        finally:
+            if verb.returncode is None:
+                verb.kill()
+        text = (complaint if verb.returncode else said).decode(errors="replace")
+        yield TriggerEvent({"code": verb.returncode, "said": text})
+
+
+class LakehouseWait(LakehouseVerb):
+    """A verb that waits for the platform, in the triggerer; it has a deadline of its own."""
+
+    def execute(self, context: Any) -> NoReturn:
+        """Leave the wait to the triggerer."""
+        self.defer(trigger=VerbTrigger(self.words), method_name="ended")
+
+    def ended(self, context: Any, event: Mapping[str, Any]) -> str:
+        """Tell what the verb said; fail with that if it failed."""
+        if event["code"]:
+            raise VerbFailedError(f"lakehouse {' '.join(self.words)}: {last_line(event['said'])}")
+        return str(event["said"]).strip()

@@ -1,0 +1,33 @@
+"""What all DAGs of the platform have in common."""
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+from lakehouse_alerts import tell_failure
+
+DATASETS = ("trades", "quotes", "customers", "fills")
+# Made at the start of Airflow, of infra/airflow/pools.json.
+HOURLY_POOL = "hourly"
+BACKFILL_POOL = "backfill"
+UPKEEP_POOL = "upkeep"
+
+TASKS: dict[str, Any] = {
+    "owner": "data-platform",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "on_failure_callback": tell_failure,
+}
+
+
+def first_hour() -> datetime:
+    """Return the start of the first hour that is processed by schedule."""
+    return datetime.fromisoformat(os.environ["LAKEHOUSE_FIRST_HOUR"])
+
+
+def last_hour() -> datetime | None:
+    """Return the start of the last such hour; None if there is no end."""
+    text = os.environ.get("LAKEHOUSE_LAST_HOUR")
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,57 @@
+"""The window of ingestion time that a run of a DAG is about."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Param
+
+HOUR = timedelta(hours=1)
+
+
+class WindowError(ValueError):
+    """A window that cannot be meant."""
+
+
+def window_params() -> dict[str, Param]:
+    """Return the params of a DAG whose window may be given by hand."""
+    described = "of the window of ingestion time, UTC; left out where a schedule gives it."
+    return {
+        name: Param(
+            None, type=["null", "string"], format="date-time", description=f"{name} {described}"
+        )
+        for name in ("start", "end")
+    }
+
+
+def window_of(params: Mapping[str, Any], run: Any) -> dict[str, str]:
+    """Return the window of a run: that of its params, or else its data interval.
+
+    Args:
+        params: May have ``start`` and ``end``, ISO 8601; without a zone they are UTC.
+        run: The run, with ``data_interval_start`` and ``data_interval_end``.
+
+    Returns:
+        ``start`` and ``end``, ISO 8601, UTC.
+
+    Raises:
+        WindowError: It has neither, or one of them only, or ends before it starts.
+    """
+    given = [params.get("start"), params.get("end")]
+    if any(given) and not all(given):
+        raise WindowError("of start and end, give both or none")
+    times = (
+        [_utc(datetime.fromisoformat(text)) for text in given]
+        if all(given)
+        else [run.data_interval_start, run.data_interval_end]
+    )
+    if None in times:
+        raise WindowError("this run has no data interval: give start and end")
+    start, end = times
+    if start >= end:
+        raise WindowError(f"the window starts at {start} and ends before, at {end}")
+    return {"start": _utc(start).isoformat(), "end": _utc(end).isoformat()}
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

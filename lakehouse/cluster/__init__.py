@@ -1,0 +1,1 @@
+"""Verbs as drivers on a Spark cluster."""
