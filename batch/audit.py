@@ -8,12 +8,12 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import VerdictError
 from lakehouse.transforms.trades import counts
 from schemas.contract import TableContract
 
 
-class AuditError(LakehouseError):
+class AuditError(VerdictError):
     """A result broke its audit; nothing was published."""
 
     def __init__(self, table: str, findings: Sequence[str]) -> None:

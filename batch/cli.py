@@ -10,7 +10,7 @@ import typer
 from batch.maintenance.cli import app as maintenance_app
 from batch.rebuild.cli import app as rebuild_app
 from lakehouse.catalog import load_catalog
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import VerdictError
 from lakehouse.intervals import Interval, parse_time
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
@@ -165,10 +165,8 @@ def backfill(
         spark.stop()
 
 
-class DriftError(LakehouseError):
+class DriftError(VerdictError):
     """The layers contradict each other."""
-
-    exit_code = 3
 
 
 @app.command()

@@ -10,7 +10,7 @@ import structlog
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import VerdictError
 from lakehouse.intervals import Interval
 from schemas.contract import TableContract
 from schemas.quality import QualityRule, Severity
@@ -23,7 +23,7 @@ PLACES = Decimal("0.00000001")
 _log = structlog.get_logger(__name__)
 
 
-class QualityError(LakehouseError):
+class QualityError(VerdictError):
     """Rows break rules whose severity forbids to publish them."""
 
     def __init__(self, findings: Iterable["Finding"]) -> None:

@@ -7,6 +7,12 @@ class LakehouseError(Exception):
     exit_code = 1
 
 
+class VerdictError(LakehouseError):
+    """Something was judged and did not pass: to try again changes nothing."""
+
+    exit_code = 3
+
+
 # Spark repeats the whole plan in its messages.
 QUOTED_CHARACTERS = 300
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lakehouse.catalog import load_catalog
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import VerdictError
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
@@ -39,10 +39,8 @@ class Source(StrEnum):
     BRONZE = "bronze"
 
 
-class VersionsDifferError(LakehouseError):
+class VersionsDifferError(VerdictError):
     """What was built anew is not what the tables show."""
-
-    exit_code = 3
 
 
 @app.callback()

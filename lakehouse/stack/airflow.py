@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,11 +38,10 @@ SECRETS = (
 
 def components(installation: Installation) -> list[Component]:
     """Return the processes of an installation's Airflow."""
-    folder = dags_folder()
     api = Component(
         API,
         after=(postgresql.NAME,),
-        launch=partial(_launch_api, installation, folder),
+        launch=partial(_launch_api, installation),
         health=answers(partial(_is_healthy, installation, "metadatabase")),
         # The first start makes its tables.
         deadline_seconds=240,
@@ -53,19 +53,25 @@ def components(installation: Installation) -> list[Component]:
         Component(
             name,
             after=(API,),
-            launch=partial(_launch, installation, folder, command),
+            launch=partial(command, installation, [role]),
             health=answers(partial(_is_healthy, installation, known_as)),
             deadline_seconds=180,
             memory_mib=MEMORY_MIB[name],
             certificates=(NAME,),
             secrets=SECRETS,
         )
-        for name, (command, known_as) in OTHERS.items()
+        for name, (role, known_as) in OTHERS.items()
     ]
     return [api, *others]
 
 
-def _launch_api(installation: Installation, folder: Path) -> Launch:
+def command(installation: Installation, words: Sequence[str]) -> Launch:
+    """Return how Airflow's own command is run on an installation: ``dags list``."""
+    program = distribution(installation.settings, NAME) / "bin" / "airflow"
+    return Launch([str(program), *words], _environ(installation))
+
+
+def _launch_api(installation: Installation) -> Launch:
     port = installation.port(API)
     program = distribution(installation.settings, NAME) / "bin" / "airflow"
     serve = f"--host {installation.listen_host} --port {port}"
@@ -73,16 +79,12 @@ def _launch_api(installation: Installation, folder: Path) -> Launch:
     # The tables are made, or brought up to date, by the one that all others wait for.
     prepare = f'"{program}" db migrate && "{program}" pools import "{pools}"'
     script = f'{prepare} && exec "{program}" api-server {serve}'
-    return Launch(["/bin/sh", "-c", script], _environ(installation, folder), port)
+    return Launch(["/bin/sh", "-c", script], _environ(installation), port)
 
 
-def _launch(installation: Installation, folder: Path, command: str) -> Launch:
-    program = distribution(installation.settings, NAME) / "bin" / "airflow"
-    return Launch([str(program), command], _environ(installation, folder))
-
-
-def _environ(installation: Installation, folder: Path) -> dict[str, str]:
+def _environ(installation: Installation) -> dict[str, str]:
     own, home = installation.certificate(NAME), installation.home / NAME
+    folder = dags_folder()
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
     users = {user: installation.secret(f"{NAME}-{user}") for user in USERS}

@@ -1,5 +1,6 @@
 """``lakehouse stack``: what the containers of the stack run, and who may ask its Trino."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -67,10 +68,7 @@ def analyst(
     from lakehouse.stack import analysts
     from lakehouse.stack.installation import Installation
 
-    settings = get_settings()
-    if not settings.on_stack:
-        raise ComponentError(f"{settings.home} is no home of a stack: only a stack has Trino")
-    installation = Installation(settings)
+    installation = Installation(_stack_settings())
     with installation.supervisor.exclusive():
         user = (analysts.remove if remove else analysts.add)(installation, name)
         is_told = analysts.tell_trino(installation)
@@ -78,6 +76,28 @@ def analyst(
     file = installation.home / "secrets" / f"trino-{user}"
     typer.echo(f"{user} is let in no longer" if remove else f"{user}: the password is in {file}")
     typer.echo(knows)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def airflow(
+    words: Annotated[list[str], typer.Argument(help="What Airflow's own command is to do.")],
+) -> None:
+    """Run Airflow's own command on this installation's Airflow.
+
+    Example: lakehouse stack airflow dags list
+    """
+    from lakehouse.stack import airflow as server
+    from lakehouse.stack.installation import Installation
+
+    launch = server.command(Installation(_stack_settings()), words)
+    os.execve(launch.argv[0], [*launch.argv], os.environ | launch.environ)  # noqa: S606
+
+
+def _stack_settings() -> Settings:
+    settings = get_settings()
+    if not settings.on_stack:
+        raise ComponentError(f"{settings.home} is no home of a stack")
+    return settings
 
 
 def _component(settings: Settings, name: str) -> Component:
