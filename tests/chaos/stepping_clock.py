@@ -7,6 +7,9 @@ verb is the real one. The JVM that a verb of Spark's starts keeps the right time
 Java library stamps is stamped rightly. Run as a program:
 
     CHAOS_CLOCK=FILE python tests/chaos/stepping_clock.py land
+
+With ``CHAOS_CLOCK_OF=stamps`` the clock is that of what the verb stamps on its rows, and commits
+have the right time.
 """
 
 import os
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 VARIABLE: Final = "CHAOS_CLOCK"
+OF_VARIABLE: Final = "CHAOS_CLOCK_OF"
+STAMPS: Final = "stamps"
 # -P: what lies beside this file is not to be found by name.
 PROGRAM: Final = (sys.executable, "-P", __file__)
 # By verb, the modules that ask for the present; every verb commits by PyIceberg, too.
@@ -58,6 +63,10 @@ class SteppingClock:
         """Set the clock right again."""
         self._write("0")
 
+    def set_to(self, time: datetime) -> None:
+        """Set the clock to a time, from which it goes on."""
+        self._write(f"{time.timestamp() - _true_time()}")
+
     def _write(self, text: str) -> None:
         new = self.file.with_suffix(".new")
         new.write_text(text)
@@ -84,8 +93,10 @@ class SteppedDatetime(datetime):
 
 def install(verb: str) -> None:
     """Let this process, which runs a verb, read the wrong clock."""
-    modules = [import_module(name) for name in (COMMITTING, *ASKING[verb])]
-    time.time = stepped_time
+    modules = [import_module(name) for name in ASKING[verb]]
+    if os.environ.get(OF_VARIABLE) != STAMPS:
+        modules.append(import_module(COMMITTING))
+        time.time = stepped_time
     for module in modules:
         vars(module)["datetime"] = SteppedDatetime
 

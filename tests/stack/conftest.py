@@ -18,6 +18,7 @@ from dropped_files import csv_of, instrument
 from embedded_lake import DEADLINE_SECONDS, LAKEHOUSE
 from stack.exchange import exchange
 from stack.monitoring import Prometheus
+from stack.orchestration import Airflow
 from stack.running import RunningStack, start_stack
 
 from demo.tour import sample_files
@@ -30,6 +31,7 @@ ORDER = (
     "test_promtool",
     "test_inhibition",
     "test_loop",
+    "test_airflow",
     "test_streams",
     "test_security",
     "test_wrapped_keys",
@@ -38,6 +40,10 @@ ORDER = (
     "test_panels",
     "test_outages",
 )
+
+
+# The lander of these has the clock of the market.
+BY_ANOTHER_CLOCK = {"test_loop", "test_airflow"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,6 +78,29 @@ def left_behind(home: Path) -> list[str]:
     """Return the command lines of processes that a home that is down still has."""
     lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
     return [line for line in lines if str(home) in line]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lander(request: pytest.FixtureRequest) -> None:
+    """Let the lander run by the right clock, but for those who set it themselves."""
+    module = Path(str(request.node.path)).stem
+    asks = any("stack" in item.fixturenames for item in _functions_of(request.node))
+    if asks and module not in BY_ANOTHER_CLOCK:
+        request.getfixturevalue("stack").land()
+
+
+def _functions_of(module: pytest.Collector) -> list[pytest.Function]:
+    return [
+        item
+        for item in module.session.items
+        if isinstance(item, pytest.Function) and item.path == module.path
+    ]
+
+
+@pytest.fixture(scope="session")
+def airflow(stack: RunningStack) -> Airflow:
+    """The stack's Airflow."""
+    return Airflow(stack)
 
 
 @pytest.fixture(scope="session")

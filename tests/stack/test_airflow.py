@@ -1,0 +1,212 @@
+"""Past hours processed again, beside what lives: by backfill, by hand, after a crash.
+
+It begins where the loop ends: the two hours of the sample are processed and reconciled.
+"""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThan
+from stack.orchestration import Airflow
+from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
+from stack.test_loop import (  # the loop's own fixtures: what it has made is what this starts from
+    HOURLY,
+    assert_all_equal,
+    day,
+    judge,
+    processed,
+)
+
+from demo.judge import Judge
+from lakehouse.intervals import HOUR, Interval
+
+__all__ = ["day", "judge", "processed"]
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.airflow,
+    pytest.mark.timeout(1800),
+    pytest.mark.usefixtures("processed"),
+]
+
+TRADES_ALONE = {"datasets": ["trades"]}
+BARS = "gold.bars_1m"
+
+
+def test_a_backfill_by_command_mends_what_a_bug_left(
+    stack: RunningStack, airflow: Airflow, judge: Judge
+) -> None:
+    """Bars as an earlier definition might have left them; nothing else is written again."""
+    second_hour = bars_of(stack, LAST_HOUR)
+    with_bug = spoil(stack, FIRST_HOUR)
+    assert with_bug
+    airflow.command(
+        "backfill",
+        "create",
+        *("--dag-id", HOURLY, "--from-date", day_of(FIRST_HOUR), "--to-date", day_of(FIRST_HOUR)),
+        *("--reprocess-behavior", "completed", "--max-active-runs", "1"),
+        *("--dag-run-conf", json.dumps(TRADES_ALONE)),
+    )
+    run = airflow.run_of(HOURLY, FIRST_HOUR)
+    assert run is not None
+    assert over_again(stack, airflow, run) == {"success"}, airflow.story(HOURLY, [run])
+    assert changed_last(stack) == with_bug
+    assert bars_of(stack, LAST_HOUR) == second_hour
+    assert_all_equal(judge)
+
+
+def test_a_backfill_by_rest_in_reverse_changes_nothing(
+    stack: RunningStack, airflow: Airflow, judge: Judge
+) -> None:
+    before = {table: snapshot(stack, table) for table in (BARS, "gold.bars_1h", "silver.fills")}
+    airflow.ask(
+        "POST",
+        "backfills",
+        {
+            "dag_id": HOURLY,
+            "from_date": FIRST_HOUR.isoformat(),
+            "to_date": LAST_HOUR.isoformat(),
+            "run_backwards": True,
+            "reprocess_behavior": "completed",
+            "max_active_runs": 1,
+            "dag_run_conf": TRADES_ALONE,
+        },
+    )
+    runs = [str(airflow.run_of(HOURLY, hour)) for hour in (FIRST_HOUR, LAST_HOUR)]
+    assert {state for run in runs for state in over_again(stack, airflow, run)} == {"success"}
+    assert {table: snapshot(stack, table) for table in before} == before
+    assert_all_equal(judge)
+
+
+def test_a_run_whose_application_is_killed_ends_right(
+    stack: RunningStack, airflow: Airflow, judge: Judge
+) -> None:
+    run = airflow.trigger(HOURLY, window(FIRST_HOUR) | TRADES_ALONE)
+    driver = stack_driver(stack, airflow, run)
+    stack.run("drivers", "kill", driver)
+    assert airflow.wait_for(HOURLY, [run]) == {"success"}, airflow.story(HOURLY, [run])
+    assert max(task["try_number"] for task in airflow.tasks(HOURLY, run)) > 1
+    assert_all_equal(judge)
+
+
+def test_what_fails_its_audit_is_not_published_and_somebody_is_told(
+    stack: RunningStack, airflow: Airflow, judge: Judge
+) -> None:
+    with one_bar_too_many(stack, FIRST_HOUR):
+        before = snapshot(stack, BARS)
+        run = airflow.trigger(HOURLY, window(FIRST_HOUR) | TRADES_ALONE)
+        assert airflow.wait_for(HOURLY, [run]) == {"failed"}, airflow.story(HOURLY, [run])
+        states = airflow.states(HOURLY, run)
+        assert states["batch.audit"] == {"failed"}
+        assert states["batch.publish"] == {"upstream_failed"}
+        assert states["reconcile"] == {"upstream_failed"}
+        assert snapshot(stack, BARS) == before
+    alerts = [alert for alert in firing(stack) if alert["labels"].get("run") == run]
+    assert [alert["labels"]["alertname"] for alert in alerts] == ["LakehouseTaskFailed"]
+    assert "AuditError: gold.bars_1m was not published" in alerts[0]["annotations"]["summary"]
+    assert_all_equal(judge)
+
+
+def over_again(stack: RunningStack, airflow: Airflow, run: str) -> set[str]:
+    """Wait until a run that was over has begun again, and is over; return how it ended."""
+    stack.wait_until(
+        lambda: (
+            airflow.run(HOURLY, run)["run_type"] == "backfill"
+            and airflow.run(HOURLY, run)["end_date"] is not None
+        ),
+        "the backfill has taken the run",
+        deadline_seconds=900,
+    )
+    return airflow.wait_for(HOURLY, [run])
+
+
+def stack_driver(stack: RunningStack, airflow: Airflow, run: str) -> str:
+    """Wait until the run's batch runs on the cluster; return its driver."""
+    found: list[str] = []
+
+    def runs() -> bool:
+        page = f"http://{stack.installation.address('spark-master-web')}/json/"
+        with urllib.request.urlopen(page, timeout=10) as answer:
+            drivers = json.load(answer)["activedrivers"]
+        found[:] = [driver["id"] for driver in drivers if driver["state"] == "RUNNING"]
+        return bool(found)
+
+    stack.wait_until(runs, airflow.story(HOURLY, [run]))
+    return found[0]
+
+
+def day_of(hour: datetime) -> str:
+    return hour.isoformat()
+
+
+def window(hour: datetime) -> dict[str, Any]:
+    return {"start": hour.isoformat(), "end": (hour + HOUR).isoformat()}
+
+
+def snapshot(stack: RunningStack, table: str) -> int | None:
+    current = stack.catalog.load_table(table).current_snapshot()
+    return current.snapshot_id if current else None
+
+
+def bars_of(stack: RunningStack, hour: datetime) -> list[dict[str, Any]]:
+    return stack.rows(
+        f"SELECT * FROM {BARS} WHERE window_start >= TIMESTAMP '{hour:%Y-%m-%d %H:%M} UTC' "
+        f"AND window_start < TIMESTAMP '{hour + HOUR:%Y-%m-%d %H:%M} UTC' "
+        "ORDER BY venue, symbol, window_start"
+    )
+
+
+def spoil(stack: RunningStack, hour: datetime) -> int:
+    """Give an hour's bars of one instrument another volume; return how many they are."""
+    interval = Interval(hour, hour + HOUR)
+    table = stack.catalog.load_table(BARS)
+    chosen = And(
+        EqualTo("symbol", "ETHUSDT"),
+        GreaterThanOrEqual("window_start", interval.start.isoformat()),
+        LessThan("window_start", interval.end.isoformat()),
+    )
+    rows = table.scan(row_filter=chosen).to_arrow()
+    index = rows.schema.get_field_index("volume")
+    volumes = [value.as_py() + Decimal(1) for value in rows["volume"]]
+    wrong = rows.set_column(index, rows.schema.field(index), pa.array(volumes, rows["volume"].type))
+    table.overwrite(wrong, overwrite_filter=chosen)
+    return int(rows.num_rows)
+
+
+def changed_last(stack: RunningStack) -> int:
+    """Return how many bars the last publication of any has changed."""
+    (row,) = stack.rows(
+        "SELECT rows_written FROM ops.runs WHERE kind = 'batch' AND dataset = 'trades' "
+        "AND status = 'PUBLISHED' ORDER BY recorded_at DESC LIMIT 1"
+    )
+    return int(row["rows_written"])
+
+
+@contextmanager
+def one_bar_too_many(stack: RunningStack, hour: datetime) -> Iterator[None]:
+    """Have the hour a bar that no trade has made."""
+    table = stack.catalog.load_table(BARS)
+    rows = table.scan(row_filter=EqualTo("symbol", "BTCUSDT")).to_arrow().slice(0, 1)
+    index = rows.schema.get_field_index("symbol")
+    extra = rows.set_column(
+        index, rows.schema.field(index), pa.array(["NONE"], rows["symbol"].type)
+    )
+    table.append(extra)
+    try:
+        yield
+    finally:
+        stack.catalog.load_table(BARS).delete(EqualTo("symbol", "NONE"))
+
+
+def firing(stack: RunningStack) -> list[dict[str, Any]]:
+    page = f"http://{stack.installation.address('alertmanager')}/api/v2/alerts"
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        alerts: list[dict[str, Any]] = json.load(answer)
+    return alerts
