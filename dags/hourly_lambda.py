@@ -45,13 +45,14 @@ with DAG(
 ) as dag:
 
     @task(multiple_outputs=True)
-    def window(params: Any = None, dag_run: Any = None) -> dict[str, str]:
-        """Return the times of ingestion that this run is about."""
-        return window_of(params, dag_run)
+    def plan(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+        """Return what this run is about: ``start`` and ``end``, and the datasets as options."""
+        options = [word for name in params["datasets"] for word in ("--dataset", name)]
+        return {**window_of(params, dag_run), "options": options}
 
     @task
     def datasets(params: Any = None) -> list[str]:
-        """Return the datasets that are to be processed."""
+        """Return the datasets that are processed."""
         return list(params["datasets"])
 
     @task_group
@@ -63,14 +64,16 @@ with DAG(
         audit = LakehouseJob(task_id="audit", words=words, step="audit", of=gold.output)
         LakehouseJob(task_id="publish", words=words, of=audit.output)
 
-    times = window()
-    bounds = ["--start", times["start"], "--end", times["end"]]
+    planned = plan()
+    bounds = ["--start", planned["start"], "--end", planned["end"]]
     landed = LakehouseWait(
         task_id="landed",
-        words=["landed", "--through", times["end"], "--wait-seconds", str(LANDING_SECONDS)],
+        words=[
+            *("landed", "--through", planned["end"], "--wait-seconds", str(LANDING_SECONDS)),
+            planned["options"],
+        ],
     )
-    reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds])
+    reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds, planned["options"]])
     views = LakehouseVerb(task_id="views", words=["views", "apply"])
-    chosen = datasets()
-    landed >> chosen
-    batch.expand(dataset=chosen) >> reconcile >> views
+    batches = batch.expand(dataset=datasets())
+    landed >> batches >> reconcile >> views

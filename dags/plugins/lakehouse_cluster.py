@@ -93,6 +93,13 @@ def _read(url: str) -> str:
         return str(answer.read().decode(errors="replace"))
 
 
+def _flat(words: Sequence[Any]) -> list[str]:
+    """Return words, with the items of those that are lists in their place."""
+    return [
+        str(one) for word in words for one in (word if isinstance(word, list | tuple) else [word])
+    ]
+
+
 class DriverTrigger(BaseTrigger):
     """Fires when a driver on the cluster has ended, or is beyond a step of its work."""
 
@@ -130,7 +137,7 @@ class LakehouseJob(BaseOperator):
     The verbs are idempotent, so a driver too many costs time and changes nothing.
 
     Args:
-        words: The verb and its options, templated.
+        words: The verb and its options, templated; a list among them stands for its items.
         step: Be done when the run has come so far (see ``STEPS``); at its end if None.
         of: The driver of the step before, templated: it is watched on instead of another.
     """
@@ -152,15 +159,20 @@ class LakehouseJob(BaseOperator):
     def execute(self, context: Any) -> Driver:
         """Submit the verb, or find the driver that has it; then leave the wait to the triggerer."""
         store, series = context["task_state_store"], context["ti"].max_tries
-        last = store.get("driver")
-        driver = self._adopted(last, series) or self._submitted()
+        driver = self._known(store.get("driver"), series)
+        state = state_of(driver, self.step) if driver else None
+        if driver is None or (state in ENDED and state != FINISHED):
+            driver, state = self._submitted(), "SUBMITTED"
+        self.log.info("%s is %s", driver["driver_id"], state)
         store.set("driver", {**driver, "series": series})
-        self.defer(
-            trigger=DriverTrigger(driver, self.step),
-            method_name="ended",
-            kwargs={"driver": driver},
-            timeout=self.execution_timeout,
-        )
+        if state not in (FINISHED, REACHED):
+            self.defer(
+                trigger=DriverTrigger(driver, self.step),
+                method_name="ended",
+                kwargs={"driver": driver},
+                timeout=self.execution_timeout,
+            )
+        return driver
 
     def ended(self, context: Any, event: str, driver: Driver) -> Driver:
         """Tell the driver's log; fail if it did not end well."""
@@ -170,34 +182,32 @@ class LakehouseJob(BaseOperator):
         self.log.info("%s: %s\n%s", driver["driver_id"], event, log)
         if event != FINISHED:
             raise VerbFailedError(
-                f"lakehouse {' '.join(self.words)}: {driver['driver_id']} is {event}: "
+                f"lakehouse {' '.join(self.said)}: {driver['driver_id']} is {event}: "
                 f"{last_line(log)}"
             )
         return driver
 
-    def _adopted(self, last: Mapping[str, Any] | None, series: int) -> Driver | None:
-        """Return a driver that does what is wanted or has done it, if there is one.
+    def _known(self, last: Mapping[str, Any] | None, series: int) -> Driver | None:
+        """Return the driver that does what is wanted, or has done it, if one was submitted.
 
         Clearing a task lets it try more often. So a driver of the same number of tries is an
         earlier try's, and one of another number belongs to what was cleared.
         """
         if last is not None and last["series"] == series:
-            found = {name: last[name] for name in ("driver_id", "page")}
-        elif self.of and (last is None or last["driver_id"] != self.of["driver_id"]):
-            found = self.of
-        else:
-            return None
-        state = state_of(found, self.step)
-        if state in ENDED and state != FINISHED:
-            self.log.warning("%s is %s: submitting another", found["driver_id"], state)
-            return None
-        self.log.info("%s is %s: going on with it", found["driver_id"], state)
-        return found
+            return {name: last[name] for name in ("driver_id", "page")}
+        if self.of and (last is None or last["driver_id"] != self.of["driver_id"]):
+            return dict(self.of)
+        return None
 
     def _submitted(self) -> Driver:
-        driver: Driver = json.loads(lakehouse(["drivers", "submit", "--json", "--", *self.words]))
-        self.log.info("submitted %s: lakehouse %s", driver["driver_id"], " ".join(self.words))
+        driver: Driver = json.loads(lakehouse(["drivers", "submit", "--json", "--", *self.said]))
+        self.log.info("submitted %s: lakehouse %s", driver["driver_id"], " ".join(self.said))
         return driver
+
+    @property
+    def said(self) -> list[str]:
+        """The words, as they are when what was left open is known."""
+        return _flat(self.words)
 
 
 class LakehouseVerb(BaseOperator):
@@ -216,8 +226,9 @@ class LakehouseVerb(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """Run the verb; return what it prints."""
-        said = lakehouse(self.words)
-        self.log.info("lakehouse %s\n%s", " ".join(self.words), said)
+        words = _flat(self.words)
+        said = lakehouse(words)
+        self.log.info("lakehouse %s\n%s", " ".join(words), said)
         return said.strip()
 
 
@@ -252,10 +263,12 @@ class LakehouseWait(LakehouseVerb):
 
     def execute(self, context: Any) -> NoReturn:
         """Leave the wait to the triggerer."""
-        self.defer(trigger=VerbTrigger(self.words), method_name="ended")
+        self.defer(trigger=VerbTrigger(_flat(self.words)), method_name="ended")
 
     def ended(self, context: Any, event: Mapping[str, Any]) -> str:
         """Tell what the verb said; fail with that if it failed."""
         if event["code"]:
-            raise VerbFailedError(f"lakehouse {' '.join(self.words)}: {last_line(event['said'])}")
+            raise VerbFailedError(
+                f"lakehouse {' '.join(_flat(self.words))}: {last_line(event['said'])}"
+            )
         return str(event["said"]).strip()
