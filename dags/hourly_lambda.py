@@ -10,7 +10,8 @@ For the hour of ingestion time `[data_interval_start, data_interval_end)`:
    a retry goes on with it.
 3. **reconcile** compares what both layers have seen, keeps the record in `ops.reconciliations`,
    and fails on drift. It prunes speed rows that batch has taken over.
-4. **views** brings the merged views in Trino up to date.
+4. **views** brings the merged views in Trino up to date, and **done** tells whoever listens to the
+   asset `reconciled_hours` that the hour is done, if it was about every dataset.
 
 An hour that is run again changes nothing, unless a definition has changed since. By hand, give
 `start` and `end`. Hours go in order, one at a time; backfills of past hours may go beside them.
@@ -19,6 +20,8 @@ An hour that is run again changes nothing, unless a definition has changed since
 from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+from lakehouse_assets import RECONCILED_HOURS, hours_done
 from lakehouse_cluster import LakehouseJob, LakehouseVerb, LakehouseWait
 from lakehouse_defaults import DATASETS, HOURLY_POOL, TASKS, first_hour, last_hour
 from lakehouse_windows import window_of, window_params
@@ -64,6 +67,15 @@ with DAG(
         audit = LakehouseJob(task_id="audit", words=words, step="audit", of=gold.output)
         LakehouseJob(task_id="publish", words=words, of=audit.output)
 
+    @task(outlets=[RECONCILED_HOURS])
+    def done(start: str, end: str, params: Any = None, outlet_events: Any = None) -> list[str]:
+        """Tell of the whole hours that are done."""
+        hours = hours_done(start, end, first_hour())
+        if not hours or {*params["datasets"]} < {*DATASETS}:
+            raise AirflowSkipException("no whole hour, or not every dataset of it")
+        outlet_events[RECONCILED_HOURS].add_partitions(hours)
+        return hours
+
     planned = plan()
     bounds = ["--start", planned["start"], "--end", planned["end"]]
     landed = LakehouseWait(
@@ -76,4 +88,4 @@ with DAG(
     reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds, planned["options"]])
     views = LakehouseVerb(task_id="views", words=["views", "apply"])
     batches = batch.expand(dataset=datasets())
-    landed >> batches >> reconcile >> views
+    landed >> batches >> reconcile >> [views, done(planned["start"], planned["end"])]

@@ -11,6 +11,7 @@ DATASETS = ("trades", "quotes", "customers", "fills")
 HOURLY_POOL = "hourly"
 BACKFILL_POOL = "backfill"
 UPKEEP_POOL = "upkeep"
+REQUESTS_POOL = "requests"
 
 TASKS: dict[str, Any] = {
     "owner": "data-platform",

@@ -6,7 +6,9 @@ from typing import Any
 
 from airflow.sdk import Param
 
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+# What `datetime.fromisoformat` reads, so far as a person writes it or a calendar does.
+TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?$"
 
 
 class WindowError(ValueError):
@@ -16,12 +18,16 @@ class WindowError(ValueError):
 def window_params() -> dict[str, Param]:
     """Return the params of a DAG whose window may be given by hand."""
     described = "of the window of ingestion time, UTC; left out where a schedule gives it."
-    return {
-        name: Param(
-            None, type=["null", "string"], format="date-time", description=f"{name} {described}"
-        )
-        for name in ("start", "end")
-    }
+    return {name: time_param(f"{name} {described}", required=False) for name in ("start", "end")}
+
+
+def time_param(description: str, *, required: bool = True) -> Param:
+    """Return a param that is a time, ISO 8601."""
+    # Nothing checks the format: it is for the form, which shows a calendar.
+    said = {"pattern": TIME, "format": "date-time", "description": description}
+    if required:
+        return Param(type="string", **said)
+    return Param(None, type=["null", "string"], **said)
 
 
 def window_of(params: Mapping[str, Any], run: Any) -> dict[str, str]:
@@ -51,6 +57,24 @@ def window_of(params: Mapping[str, Any], run: Any) -> dict[str, str]:
     if start >= end:
         raise WindowError(f"the window starts at {start} and ends before, at {end}")
     return {"start": _utc(start).isoformat(), "end": _utc(end).isoformat()}
+
+
+def day_of(text: str | None) -> dict[str, str]:
+    """Return the window of a day, midnight to midnight, UTC.
+
+    Args:
+        text: The day, ISO 8601.
+
+    Returns:
+        As `window_of`.
+
+    Raises:
+        WindowError: There is none.
+    """
+    if not text:
+        raise WindowError("no hours have told of a day: give day")
+    start = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return {"start": start.isoformat(), "end": (start + DAY).isoformat()}
 
 
 def _utc(time: datetime) -> datetime:
