@@ -1,6 +1,7 @@
 """``lakehouse files``: drop files, watch the folder that they are dropped into, see what came."""
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,28 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion.files import metrics
-from ingestion.files.drop_folder import DropFolder
-from ingestion.files.loader import FileLoader, utc_now
+from ingestion.files.drop_folder import DropFolder, State, as_text
+from ingestion.files.loader import FileChangedError, FileLoader, utc_now
 from ingestion.files.loads import FILE_LOADS, FileLoad, FileLog, Status
-from ingestion.files.watcher import Watcher
+from ingestion.files.watcher import Watcher, settled_files
 from ingestion.sending import stopped_by_signal
 from lakehouse.catalog import load_catalog
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, VerdictError
 from lakehouse.heartbeat import Heartbeat
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import Settings, get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 from schemas import file_datasets
+
+
+class FileNotWaitingError(LakehouseError):
+    """There is no such file in the drop folder, nor was there one."""
+
+    exit_code = 2
+
+
+class FileRefusedError(VerdictError):
+    """A file was refused whole."""
 
 
 class NoTablesError(LakehouseError):
@@ -37,6 +48,10 @@ verbs = typer.Typer(no_args_is_help=True, help="Files: drop them, watch the fold
 app.add_typer(verbs, name="files")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Settle = Annotated[
+    float, typer.Option(min=0, help="A file is taken when it has been the same for so long.")
+]
+SETTLE_SECONDS = 2.0
 
 
 def _dataset(name: str) -> str:
@@ -50,9 +65,7 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="End when every file that is there is dealt with.")
     ] = False,
-    settle_seconds: Annotated[
-        float, typer.Option(min=0, help="A file is taken when it has been the same for so long.")
-    ] = 2.0,
+    settle_seconds: Settle = SETTLE_SECONDS,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = LOOPBACK,
 ) -> None:
@@ -122,6 +135,72 @@ def drop(
             _tell(verdict)
     if any(verdict.status is Status.REFUSED for verdict in found):
         raise typer.Exit(1)
+
+
+@verbs.command()
+def waiting(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until stopped, with what comes.")
+    ] = False,
+    settle_seconds: Settle = SETTLE_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Tell of each file in the drop folder once it is whole, and load none.
+
+    For whoever lets something else load them (`files load`). A file that was told of and has
+    changed since is told of again.
+
+    Example: lakehouse files waiting --follow
+    """
+    folder = _folder(get_settings("ingest"))
+    with stopped_by_signal() as stop:
+        for path, state in settled_files(
+            folder, settle_seconds=settle_seconds, follow=follow, stop=stop
+        ):
+            name = as_text(path.relative_to(folder.root))
+            found = {"file": name, "size": state.size, "modified_ns": state.modified_ns}
+            typer.echo(json.dumps(found) if as_json else name)
+
+
+@verbs.command()
+def load(
+    file: Annotated[Path, typer.Argument(help="Its path in the drop folder.")],
+    settle_seconds: Settle = SETTLE_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Load one file of the drop folder, as `watch` does with each.
+
+    One that was loaded already is left as it is. Exits with 3 if it is refused whole.
+
+    Example: lakehouse files load instruments/instruments_2024-08-09.csv
+    """
+    settings = get_settings("ingest")
+    configure_logging(PROCESS, settings.log_level)
+    folder, catalog = _folder(settings), _catalog(settings)
+    path = folder.root / file
+    if path in folder.waiting():
+        _see_that_it_settles(folder, path, settle_seconds)
+        FileLoader(catalog, folder).load(path)
+    # The record tells, also of what somebody else has loaded.
+    verdict = FileLog(catalog, utc_now).verdict(folder.dataset_of(path), as_text(path.name))
+    if verdict is None:
+        raise FileNotWaitingError(
+            f"{file} is not in {folder.root}, and never was: `lakehouse files list` tells what is"
+        )
+    if verdict["status"] == Status.REFUSED:
+        raise FileRefusedError(f"{file} was refused: {verdict['detail']}")
+    if as_json:
+        typer.echo(json.dumps(verdict, default=str))
+    else:
+        rows = f"{verdict['rows_loaded']} rows, {verdict['rows_refused']} refused"
+        typer.echo(f"{file}: {verdict['status']}, {rows}")
+
+
+def _see_that_it_settles(folder: DropFolder, path: Path, seconds: float) -> None:
+    before = State.of(path)
+    time.sleep(seconds)
+    if folder.waiting().get(path, before) != before:
+        raise FileChangedError(f"{path} is still written to: load it when it is whole")
 
 
 @verbs.command(name="list")

@@ -53,6 +53,11 @@ class State:
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def as_text(name: str | Path) -> str:
+    """Return a file's name or path as text, also where its bytes are none."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A file that is there to be loaded, as it was when its checksum was taken."""
@@ -64,8 +69,8 @@ class Arrival:
 
     @property
     def name(self) -> str:
-        """The file's name as text, also where its bytes are none."""
-        return os.fsencode(self.path.name).decode(errors="replace")
+        """The file's name."""
+        return as_text(self.path.name)
 
     def is_unchanged(self) -> bool:
         """Tell whether the file is still what the checksum was taken of."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import And, EqualTo, Reference
+from pyiceberg.expressions.literals import literal
 
 from ingestion.files.once import append_once
 
@@ -72,6 +74,16 @@ class FileLog:
         table, known = self._catalog.load_table(FILE_LOADS), _loaded(dataset, checksum)
         rows = table.scan(row_filter=known, selected_fields=("file_name",)).to_arrow()
         return str(rows["file_name"][0].as_py()) if len(rows) else None
+
+    def verdict(self, dataset: str, name: str) -> dict[str, Any] | None:
+        """Return the newest verdict on a file of that name, if there is one."""
+        table = self._catalog.load_table(FILE_LOADS)
+        known = And(
+            EqualTo(term=Reference("dataset"), value=literal(dataset)),
+            EqualTo(term=Reference("file_name"), value=literal(name)),
+        )
+        rows = table.scan(row_filter=known).to_arrow().sort_by([("recorded_at", "descending")])
+        return next(iter(rows.to_pylist()), None)
 
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Return the newest verdicts, newest first."""

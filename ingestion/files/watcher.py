@@ -1,7 +1,8 @@
 """Watches the drop folder: takes each file once it has settled."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -37,6 +38,36 @@ class Left:
     state: State
     error: str
     retry_at: float
+
+
+def settled_files(
+    folder: DropFolder, *, settle_seconds: float, follow: bool, stop: Event
+) -> Iterator[tuple[Path, State]]:
+    """Yield what has settled in a drop folder, and load none of it.
+
+    A file is yielded once, and once more whenever it has changed. It ends with whoever has started
+    this process: nobody reads it then.
+
+    Args:
+        folder: The folder.
+        settle_seconds: How long a file must have been the same.
+        follow: Go on with what comes; or else end when all that waits has settled.
+        stop: Set from elsewhere.
+    """
+    folder.make()
+    told: dict[Path, State] = {}
+    parent = os.getppid()
+    while not stop.is_set() and os.getppid() == parent:
+        settled = folder.settled(now=time.monotonic(), settle_seconds=settle_seconds)
+        waiting = folder.waiting()
+        told = {path: state for path, state in told.items() if path in waiting}
+        for path in settled:
+            if path in waiting and told.get(path) != waiting[path]:
+                told[path] = waiting[path]
+                yield path, waiting[path]
+        if not follow and told == waiting:
+            return
+        stop.wait(min(LOOK_SECONDS, max(settle_seconds, 0.05)))
 
 
 class Watcher:

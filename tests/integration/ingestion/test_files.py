@@ -1,5 +1,6 @@
 """Dropped files against crashes, slow writers and stops: in processes of their own."""
 
+import json
 import os
 import random
 import signal
@@ -185,6 +186,27 @@ def test_two_watchers_of_one_folder_load_each_file_once(
     wait_for(lambda: not any(path.exists() for path in paths), "all are taken")
     wait_for(lambda: len(lake.verdicts()) == len(paths), "all are recorded")
     assert lake.lines() == Counter({(path.name, 2): 1 for path in paths})
+
+
+def test_files_are_told_of_as_they_become_whole_until_nobody_listens(lake: FileLake) -> None:
+    words = ("files", "waiting", "--follow", "--json", "--settle-seconds", "0.2")
+    environ = os.environ | {"LAKEHOUSE_HOME": str(lake.settings.home)}
+    watch = [sys.executable, "-c", WATCH, *words]
+    code = f"import subprocess, time; subprocess.Popen({watch!r}); time.sleep(600)"
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True
+    )
+    assert starter.stdout is not None
+    try:
+        for number in range(2):
+            lake.put(f"{number}.csv", csv_of(instrument(f"S{number}")))
+            assert json.loads(starter.stdout.readline())["file"] == f"instruments/{number}.csv"
+        lake.put("0.csv", csv_of(instrument("S2")))
+        assert json.loads(starter.stdout.readline())["file"] == "instruments/0.csv"
+    finally:
+        starter.kill()
+        starter.wait()
+    assert starter.stdout.read() == "", "it ends with whoever started it"
 
 
 def test_what_cannot_be_read_is_left_alone(lake: FileLake, tmp_path: Path) -> None:

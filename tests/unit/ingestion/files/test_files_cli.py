@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from ingestion.files import cli
 from ingestion.files.drop_folder import Arrival, DropFolder
+from ingestion.files.loader import FileChangedError
 from lakehouse.settings import Settings
 from lakehouse.telemetry import serve_metrics
 
@@ -102,6 +103,59 @@ def test_a_watch_that_is_to_end_says_what_it_had_to_leave(
     result = run("watch", "--once", "--settle-seconds", "0")
     assert result.exit_code == 1
     assert f"{path} was left: PermissionError" in result.output
+
+
+def test_files_that_are_whole_are_told_of_and_not_loaded(lake: FileLake) -> None:
+    path = lake.put("i.csv", csv_of(instrument("A")))
+    lake.put("slow.csv.part", "x")
+    result = run("waiting", "--settle-seconds", "0", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "file": "instruments/i.csv",
+        "size": path.stat().st_size,
+        "modified_ns": path.stat().st_mtime_ns,
+    }
+    assert lake.verdicts() == []
+
+
+def test_one_file_is_loaded_once_however_often_it_is_asked_for(lake: FileLake) -> None:
+    lake.put("i.csv", csv_of(instrument("A"), instrument("bad")))
+    other = lake.put("j.csv", csv_of(instrument("B")))
+    for _ in range(2):
+        result = run("load", "instruments/i.csv", "--settle-seconds", "0")
+        assert result.exit_code == 0, result.output
+        assert "instruments/i.csv: LOADED, 1 rows, 1 refused" in result.output
+    assert lake.verdicts() == [("i.csv", "LOADED")]
+    assert other.exists()
+
+
+def test_a_file_that_is_refused_whole_is_so_however_often_it_is_asked_for(lake: FileLake) -> None:
+    lake.put("i.csv", "venue\nv\n")
+    for _ in range(2):
+        result = run("load", "instruments/i.csv", "--settle-seconds", "0")
+        assert isinstance(result.exception, cli.FileRefusedError)
+        assert "instruments.symbol" in str(result.exception)
+    assert lake.verdicts() == [("i.csv", "REFUSED")]
+
+
+@pytest.mark.parametrize("name", ["instruments/none.csv", "instruments/i.csv.part", "../i.csv"])
+def test_what_does_not_wait_in_the_drop_folder_is_not_loaded(lake: FileLake, name: str) -> None:
+    if "none" not in name:
+        (lake.folder.root / name).write_text(csv_of(instrument("A")))
+    result = run("load", name, "--settle-seconds", "0")
+    assert isinstance(result.exception, cli.FileNotWaitingError)
+    assert name in str(result.exception)
+
+
+def test_a_file_that_is_still_written_to_is_not_loaded(
+    lake: FileLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lake.put("i.csv", csv_of(instrument("A")))
+    monkeypatch.setattr(cli.time, "sleep", lambda _seconds: lake.put("i.csv", "venue"))
+    result = run("load", "instruments/i.csv")
+    assert isinstance(result.exception, FileChangedError)
+    assert path.exists()
+    assert lake.verdicts() == []
 
 
 def test_a_watch_serves_its_metrics(lake: FileLake, monkeypatch: pytest.MonkeyPatch) -> None:
