@@ -20,9 +20,12 @@ OVER = {"success", "failed"}
 
 @dataclass
 class Airflow:
-    """The API of a running stack's Airflow, as its user ``admin``."""
+    """The API of a running stack's Airflow, as one of its users."""
 
     stack: RunningStack
+    user: str = "admin"
+    password: str | None = None
+    """The user's own when None."""
     _token: str = field(default="", repr=False)
 
     @property
@@ -90,8 +93,8 @@ class Airflow:
 
     def _login(self) -> str:
         if not self._token:
-            secrets = self.stack.settings.home / "secrets"
-            body = {"username": "admin", "password": (secrets / "airflow-admin").read_text()}
+            secret = self.stack.settings.home / "secrets" / f"airflow-{self.user}"
+            body = {"username": self.user, "password": self.password or secret.read_text()}
             answer = self._send("POST", "/auth/token", body, {"Content-Type": "application/json"})
             self._token = answer["access_token"]
         return self._token

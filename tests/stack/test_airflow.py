@@ -114,6 +114,20 @@ def test_what_fails_its_audit_is_not_published_and_somebody_is_told(
     assert_all_equal(judge)
 
 
+def test_a_viewer_sees_runs_and_starts_none(stack: RunningStack) -> None:
+    viewer = Airflow(stack, user="viewer")
+    assert viewer.runs(HOURLY)
+    with pytest.raises(AssertionError, match="403"):
+        viewer.trigger(HOURLY, window(FIRST_HOUR))
+
+
+def test_who_knows_no_password_is_not_let_in(stack: RunningStack) -> None:
+    with pytest.raises(AssertionError, match="401"):
+        Airflow(stack, password="a guess").runs(HOURLY)
+    with pytest.raises(OSError, match="refused|reset|closed|Remote end"):
+        urllib.request.urlopen(Airflow(stack).address.replace("https", "http"), timeout=10)
+
+
 def over_again(stack: RunningStack, airflow: Airflow, run: str) -> set[str]:
     """Wait until a run that was over has begun again, and is over; return how it ended."""
     stack.wait_until(
