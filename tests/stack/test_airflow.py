@@ -38,6 +38,7 @@ pytestmark = [
 
 TRADES_ALONE = {"datasets": ["trades"]}
 BARS = "gold.bars_1m"
+GUESSED = "not-the-password"
 
 
 def test_a_backfill_by_command_mends_what_a_bug_left(
@@ -123,7 +124,7 @@ def test_a_viewer_sees_runs_and_starts_none(stack: RunningStack) -> None:
 
 def test_who_knows_no_password_is_not_let_in(stack: RunningStack) -> None:
     with pytest.raises(AssertionError, match="401"):
-        Airflow(stack, password="a guess").runs(HOURLY)
+        Airflow(stack, password=GUESSED).runs(HOURLY)
     with pytest.raises(OSError):  # noqa: PT011 - whichever: it is TLS that hangs up
         urllib.request.urlopen(Airflow(stack).address.replace("https", "http"), timeout=10)
 

@@ -183,7 +183,7 @@ def test_the_stack_has_every_server_and_the_embedded_profile_none() -> None:
     stack = {item.name for item in distributions.profile_distributions(Profile.STACK)}
     assert stack == {
         *("trino", "apicurio", "postgresql", "minio"),
-        *("prometheus", "alertmanager", "postgresql-exporter", "mlflow"),
+        *("prometheus", "alertmanager", "postgresql-exporter", "mlflow", "airflow"),
     }
     assert distributions.profile_distributions(Profile.EMBEDDED) == []
     assert [item.name for item in DISTRIBUTIONS if item.profile == Profile.COMPOSE] == ["compose"]
