@@ -49,6 +49,10 @@ def render(
     }
     for network in compose["networks"]:
         yield _network(network)
+    shared = {source for service in services.values() for source, _ in _shared(service)}
+    for source in sorted(shared):
+        claim = _claim("ReadWriteMany")
+        yield _manifest("v1", "PersistentVolumeClaim", source, spec=claim)
     for name, service in services.items():
         yield from _files(name, service)
         yield from _workload(name, service, registry)
@@ -97,13 +101,7 @@ def _workload(name: str, service: Manifest, registry: str) -> Iterator[Manifest]
         },
     )
     claims = [
-        {
-            "metadata": {"name": source},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": STORAGE}},
-            },
-        }
+        {"metadata": {"name": source}, "spec": _claim("ReadWriteOnce")}
         for source, _ in _claims(service)
     ]
     yield _manifest(
@@ -118,6 +116,10 @@ def _workload(name: str, service: Manifest, registry: str) -> Iterator[Manifest]
             **({"volumeClaimTemplates": claims} if claims else {}),
         },
     )
+
+
+def _claim(access: str) -> Manifest:
+    return {"accessModes": [access], "resources": {"requests": {"storage": STORAGE}}}
 
 
 def _pod(name: str, service: Manifest, registry: str) -> Manifest:
@@ -164,6 +166,7 @@ def _environment(service: Manifest) -> list[Manifest]:
     given = {
         variable: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
         for variable, value in service.get("environment", {}).items()
+        if value is not None  # compose passes it on where it is set
     }
     variables: list[Manifest] = [{"name": name, "value": value} for name, value in given.items()]
     if service["image"].startswith(OURS):
@@ -193,6 +196,9 @@ def _probes(healthcheck: Manifest) -> Manifest:
 def _volumes(name: str, service: Manifest) -> tuple[list[Manifest], list[Manifest]]:
     """Return a pod's volumes, but for those that it claims, and its container's mounts."""
     pairs = [*_temporary(service), *_installation(service), *_configuration(name, service)]
+    for source, target in _shared(service):
+        claim = {"name": source, "persistentVolumeClaim": {"claimName": source}}
+        pairs.append((claim, _mount(source, target)))
     claimed = [_mount(source, target) for source, target in _claims(service)]
     return [volume for volume, _ in pairs], [*(mount for _, mount in pairs), *claimed]
 
@@ -235,6 +241,16 @@ def _configuration(name: str, service: Manifest) -> Iterator[tuple[Manifest, Man
 
 def _mount(volume: str, path: str, **more: object) -> Manifest:
     return {"name": volume, "mountPath": path} | more
+
+
+def _shared(service: Manifest) -> list[tuple[str, str]]:
+    """Return the volumes that several services write, and where they are mounted."""
+    named = [volume for volume in service.get("volumes", []) if isinstance(volume, dict)]
+    return [
+        (source, volume["target"])
+        for volume in named
+        if (source := volume.get("source")) and source not in INSTALLATION
+    ]
 
 
 def _claims(service: Manifest) -> list[tuple[str, str]]:
@@ -304,7 +320,8 @@ class _Plain(yaml.SafeDumper):
 
 def main(
     profile: Annotated[
-        list[str] | None, typer.Option(help="core, ml or observability; repeatable.")
+        list[str] | None,
+        typer.Option(help="core, orchestration, ml or observability; repeatable."),
     ] = None,
     registry: Annotated[str, typer.Option(help="Put before the names of our own images.")] = "",
 ) -> None:

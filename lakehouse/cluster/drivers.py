@@ -20,13 +20,18 @@ from urllib.request import urlopen
 from lakehouse.errors import LakehouseError
 from lakehouse.infra import infra_file
 from lakehouse.java import find_java
-from lakehouse.settings import Settings
+from lakehouse.processes import LOOPBACK
+from lakehouse.settings import EVERYWHERE, Settings
 
 CLIENT = "org.apache.spark.deploy.Client"
 LAUNCHER = "org.apache.spark.deploy.PythonRunner"
+OWN = re.compile(r"_?AIRFLOW|PG|LAKEHOUSE_SPARK_DRIVER_HOST$|HOSTNAME$")
 DRIVER_ID = re.compile(r"driver-\d{14}-\d{4}")
 # The verb's own JVM beside its heap, its Python, and the launcher.
 OVERHEAD_MIB = 512
+# The least that a driver asks for: more than a worker of executors has, so that it comes to the
+# worker of drivers, whose networks and files it needs (lakehouse/stack/spark.py).
+DRIVER_MIB = 1024 + OVERHEAD_MIB
 # To connect, be registered, and look once whether it has started.
 CLIENT_SECONDS = 120.0
 PAGE_SECONDS = 10.0
@@ -74,8 +79,8 @@ def submit(settings: Settings, words: Sequence[str]) -> str:
             f"{settings.spark_master} takes no drivers: LAKEHOUSE_SPARK_MASTER must be a cluster's"
         )
     jar = next(spark_home().glob("jars/spark-core_*.jar"))
-    heap_mib = _mib(settings.spark_driver_memory)
-    asked = ["--memory", f"{heap_mib + OVERHEAD_MIB}m", "--cores", "1"]
+    memory_mib = max(_mib(settings.spark_driver_memory) + OVERHEAD_MIB, DRIVER_MIB)
+    asked = ["--memory", f"{memory_mib}m", "--cores", "0"]
     launched = [jar.as_uri(), LAUNCHER, str(infra_file("spark/driver.py")), "", *words]
     return _client(settings, *asked, "launch", settings.spark_master, *launched)
 
@@ -137,10 +142,12 @@ def _client(settings: Settings, *words: str) -> str:
     argv += ["-Dspark.authenticate=true", "-Dspark.network.crypto.enabled=true"] if secret else []
     argv += ["-cp", f"{spark_home()}/jars/*", CLIENT, *words]
     # The driver gets this environment, and nothing of it is an argument that others could read.
-    environ = os.environ | {
+    # The master keeps it. So what is this process's own stays here: Airflow's secrets, and where
+    # this container is.
+    environ = {name: value for name, value in os.environ.items() if not OWN.match(name)} | {
         "LAKEHOUSE_HOME": str(settings.home.absolute()),
         "PYSPARK_DRIVER_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": settings.driver_host,
+        "SPARK_LOCAL_IP": EVERYWHERE if settings.network == "services" else LOOPBACK,
     }
     if secret:
         environ["_SPARK_AUTH_SECRET"] = secret.get_secret_value()

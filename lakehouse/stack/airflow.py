@@ -46,7 +46,7 @@ def components(installation: Installation) -> list[Component]:
         # The first start makes its tables.
         deadline_seconds=240,
         memory_mib=MEMORY_MIB[API],
-        certificates=(NAME,),
+        certificates=(API,),
         secrets=SECRETS,
     )
     others = [
@@ -57,7 +57,7 @@ def components(installation: Installation) -> list[Component]:
             health=answers(partial(_is_healthy, installation, known_as)),
             deadline_seconds=180,
             memory_mib=MEMORY_MIB[name],
-            certificates=(NAME,),
+            certificates=(API,),
             secrets=SECRETS,
         )
         for name, (role, known_as) in OTHERS.items()
@@ -83,7 +83,7 @@ def _launch_api(installation: Installation) -> Launch:
 
 
 def _environ(installation: Installation) -> dict[str, str]:
-    own, home = installation.certificate(NAME), installation.home / NAME
+    own, home = installation.certificate(API), installation.home / NAME
     folder = dags_folder()
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"

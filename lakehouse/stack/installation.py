@@ -35,6 +35,8 @@ PORTS = {
     "spark-worker-1-web": 8091,
     "spark-worker-2": 7079,
     "spark-worker-2-web": 8092,
+    "spark-drivers": 7080,
+    "spark-drivers-web": 8093,
     "trino": 8443,
     "mlflow": 5000,
     "airflow-api": 8080,

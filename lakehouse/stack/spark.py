@@ -1,10 +1,11 @@
-"""A Spark standalone cluster: one master, two workers."""
+"""A Spark standalone cluster: one master, two workers for executors, one for drivers."""
 
+import socket
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-from lakehouse.cluster.drivers import spark_home
+from lakehouse.cluster.drivers import DRIVER_MIB, spark_home
 from lakehouse.components import Component, Launch, answers
 from lakehouse.files import write_secretly
 from lakehouse.infra import infra_file
@@ -15,9 +16,13 @@ MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 # Of the daemons; executors have heaps of their own (LAKEHOUSE_SPARK_EXECUTOR_MEMORY).
 DAEMON_HEAP = "192m"
-# On each worker: an executor of the speed layer, a driver of a job, and executors of two jobs.
-WORKER_CORES = 4
-WORKER_MEMORY = "3300m"
+# On each worker: an executor of the speed layer, and one of a job.
+WORKER_CORES = 2
+WORKER_MEMORY = "1200m"
+# Where jobs have their drivers: one of an hour and one of past hours; more wait. It has no cores,
+# so no executor is started there, and a driver asks for none and for more memory than a worker has.
+DRIVERS = "spark-drivers"
+DRIVERS_AT_ONCE = 2
 PROBE_SECONDS = 1.0
 
 
@@ -34,7 +39,7 @@ def components(installation: Installation) -> list[Component]:
         Component(
             name,
             after=(MASTER,),
-            launch=partial(_worker, installation, name),
+            launch=partial(_worker, installation, name, WORKER_CORES, WORKER_MEMORY),
             health=answers(partial(_answers, installation, name)),
             # The daemon, an executor of the speed layer and one of a batch run.
             memory_mib=300 + 2 * 700,
@@ -42,7 +47,16 @@ def components(installation: Installation) -> list[Component]:
         )
         for name in WORKERS
     ]
-    return [master, *workers]
+    memory_mib = DRIVERS_AT_ONCE * DRIVER_MIB
+    drivers = Component(
+        DRIVERS,
+        after=(MASTER,),
+        launch=partial(_worker, installation, DRIVERS, 0, f"{memory_mib}m"),
+        health=answers(partial(_answers, installation, DRIVERS)),
+        memory_mib=300 + memory_mib,
+        secrets=("spark",),
+    )
+    return [master, *workers, drivers]
 
 
 def _master(installation: Installation) -> Launch:
@@ -51,10 +65,10 @@ def _master(installation: Installation) -> Launch:
     return _daemon(installation, MASTER, "org.apache.spark.deploy.master.Master", words)
 
 
-def _worker(installation: Installation, name: str) -> Launch:
-    words = ["--host", installation.host(name), "--port", str(installation.port(name))]
+def _worker(installation: Installation, name: str, cores: int, memory: str) -> Launch:
+    words = ["--host", _own_address(installation), "--port", str(installation.port(name))]
     words += ["--webui-port", str(installation.port(f"{name}-web"))]
-    words += ["--cores", str(WORKER_CORES), "--memory", WORKER_MEMORY]
+    words += ["--cores", str(cores), "--memory", memory]
     words += ["--work-dir", str(_folder(installation) / "work" / name)]
     words.append(f"spark://{installation.address(MASTER)}")
     return _daemon(installation, name, "org.apache.spark.deploy.worker.Worker", words)
@@ -80,13 +94,23 @@ def _daemon(installation: Installation, name: str, main: str, words: list[str]) 
             f"-Dlog4j2.configurationFile={infra_file('spark/log4j2.properties').as_uri()} "
             f"-Dspark.metrics.conf={infra_file('spark/metrics.properties')}"
         ),
-        "SPARK_LOCAL_IP": installation.host(name),
+        "SPARK_LOCAL_IP": installation.listen_host,
         "SPARK_LOCAL_DIRS": str(_folder(installation) / "local"),
     }
     argv = [str(home / "bin" / "spark-class"), main, *words]
     return Launch(
         [*argv, "--properties-file", str(configuration)], environ, installation.port(name)
     )
+
+
+def _own_address(installation: Installation) -> str:
+    """Return this machine's address on the way to the master; nothing is sent.
+
+    A worker listens at one address. In a container of several networks its name is several.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((installation.host(MASTER), installation.port(MASTER)))
+        return str(way.getsockname()[0])
 
 
 def _folder(installation: Installation) -> Path:

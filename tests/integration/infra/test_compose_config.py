@@ -17,6 +17,9 @@ CORE = {
     *("init", "postgresql", "minio", "kafka", "registry", "tables", "land", "speed", "trino"),
     *("views", "metrics", "spark-master", "spark-worker-1", "spark-worker-2"),
 }
+ORCHESTRATION = {
+    *("airflow-api", "airflow-scheduler", "airflow-dags", "airflow-triggerer", "spark-drivers"),
+}
 OBSERVABILITY = {
     *("alertmanager", "prometheus", "postgresql-exporter"),
     *("grafana", "jaeger", "loki", "logs"),
@@ -46,12 +49,13 @@ def config(settings: Settings, *words: str) -> str:
 @pytest.mark.parametrize(
     ("profiles", "services"),
     [
-        ((), CORE),
+        ((), CORE | ORCHESTRATION),
+        (("orchestration",), CORE | ORCHESTRATION),
         (("core",), CORE),
         (("ml",), CORE | {"mlflow"}),
         (("observability",), CORE | OBSERVABILITY),
         (("ml", "observability"), CORE | OBSERVABILITY | {"mlflow"}),
-        (("*",), CORE | OBSERVABILITY | BY_HAND | {"mlflow"}),
+        (("*",), CORE | ORCHESTRATION | OBSERVABILITY | BY_HAND | {"mlflow"}),
     ],
 )
 def test_a_profile_is_accepted_and_brings_up(

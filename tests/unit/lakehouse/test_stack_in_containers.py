@@ -44,6 +44,7 @@ def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         "find_java": lambda **_: Java(tmp_path / "java", 25),
         "format_storage": lambda *_: None,
         "_make_cluster": lambda *_: None,
+        "_own_address": lambda *_: "172.18.0.2",  # no master's name is known here
     }
     for module in pkgutil.iter_modules(lakehouse.stack.__path__):
         loaded = importlib.import_module(f"lakehouse.stack.{module.name}")

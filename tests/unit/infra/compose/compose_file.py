@@ -12,13 +12,16 @@ HOME = "/var/lib/lakehouse"
 BY_HAND = {"produce", "files", "sql", "customers", "erase"} | {
     *("batch", "reconcile", "backfill", "rebuild", "maintain"),
 }
+AIRFLOW = {"airflow-api", "airflow-scheduler", "airflow-dags", "airflow-triggerer"}
 OFFICIAL = {"grafana", "jaeger", "loki", "logs"}
 # In a container, and not as a component of the native stack.
 ONLY_IN_CONTAINERS = {"init"} | BY_HAND | OFFICIAL
 # By volume that several services have, who may write it; the others read.
 SHARED = {
     **{volume: {"init"} for volume in ("tls", "secrets", "roles")},
-    "keys": {"produce", "customers", "erase"},
+    "keys": {"produce", "customers", "erase", "airflow-scheduler"},
+    "drop": {"files", "airflow-scheduler", "airflow-triggerer"},
+    "airflow": {*AIRFLOW},
 }
 
 

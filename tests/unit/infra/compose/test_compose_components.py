@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 import yaml
-from compose_file import BY_HAND, OFFICIAL, ONLY_IN_CONTAINERS, Service
+from compose_file import AIRFLOW, BY_HAND, OFFICIAL, ONLY_IN_CONTAINERS, Service
 from cryptography import x509
 
 from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT, infra_file
 from lakehouse.settings import Settings
-from lakehouse.stack import minio, mlflow, prometheus
+from lakehouse.stack import minio, mlflow, prometheus, spark
 from lakehouse.stack.certificates import Authority
 
 # What a service waits for that its component does not come after, beside `init`.
@@ -104,7 +104,7 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
         if "LAKEHOUSE_OTLP_ENDPOINT" in service.get("environment", {})
     }
     assert told == dict.fromkeys(
-        ("land", "speed", "batch", "reconcile", "backfill", "maintain"),
+        ("land", "speed", "spark-drivers", "batch", "reconcile", "backfill", "maintain"),
         "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}",
     )
 
@@ -116,7 +116,8 @@ def test_every_server_that_is_not_ours_has_its_configuration_in_infra(
     elsewhere = {
         "registry": "apicurio",
         "logs": "fluent-bit",
-        **dict.fromkeys(("spark-master", "spark-worker-1", "spark-worker-2"), "spark"),
+        **dict.fromkeys((spark.MASTER, *spark.WORKERS, spark.DRIVERS), "spark"),
+        **dict.fromkeys(AIRFLOW, "airflow"),
     }
     for name, service in services.items():
         if service["restart"] != "no" and name not in ours:
@@ -157,9 +158,12 @@ def test_profiles(services: dict[str, Service], native: dict[str, Component]) ->
     assert by_hand == BY_HAND
     ml = {name for name, service in services.items() if service["profiles"] == ["ml"]}
     assert ml == {"mlflow"}
-    core = {
-        name for name, s in services.items() if s["profiles"] == ["core", "ml", "observability"]
+    orchestrating = {
+        name for name, service in services.items() if service["profiles"] == ["orchestration"]
     }
+    assert orchestrating == {*AIRFLOW, spark.DRIVERS}
+    everywhere = ["core", "orchestration", "ml", "observability"]
+    core = {name for name, service in services.items() if service["profiles"] == everywhere}
     observing = {"prometheus", "alertmanager", "postgresql-exporter"}
-    assert core == set(native) - {"mlflow", *observing} | {"init"}
-    assert "COMPOSE_PROFILES=core\n" in (CHECKOUT / ".env").read_text()
+    assert core == set(native) - {"mlflow", *observing, *orchestrating} | {"init"}
+    assert "COMPOSE_PROFILES=orchestration\n" in (CHECKOUT / ".env").read_text()

@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from compose_file import Service, dockerfile, memory_of, mib
 
+from lakehouse.cluster.drivers import DRIVER_MIB
 from lakehouse.components import Component
+from lakehouse.infra import CHECKOUT
 from lakehouse.settings import Role, Settings, roles_folder
+from lakehouse.stack import spark
 from lakehouse.stack.foreground import WATCHER_MIB
 from lakehouse.stack.installation import Installation
 
-PRINTED_BUDGET_MIB = 12 * 1024
+PRINTED_BUDGETS_GIB = {"core": 12, "orchestration": 18}
 # By service with a Spark driver, the role that its command takes.
 DRIVERS: dict[str, Role] = {
     "speed": "speed",
@@ -29,9 +32,18 @@ def test_a_limit_is_what_the_component_may_take_and_what_watches_it(
             assert memory_of(services[name]) == component.memory_mib + WATCHER_MIB, name
 
 
-def test_the_core_keeps_to_the_budget_that_is_printed(services: dict[str, Service]) -> None:
-    core = [s for s in services.values() if "core" in s["profiles"] and s["restart"] != "no"]
-    assert sum(map(memory_of, core)) <= PRINTED_BUDGET_MIB
+@pytest.mark.parametrize(("profile", "gib"), PRINTED_BUDGETS_GIB.items())
+def test_a_profile_keeps_to_the_budget_that_is_printed(
+    services: dict[str, Service], profile: str, gib: int
+) -> None:
+    running = [s for s in services.values() if profile in s["profiles"] and s["restart"] != "no"]
+    assert sum(map(memory_of, running)) <= gib * 1024
+    assert f"{gib} GiB" in (CHECKOUT / "README.md").read_text()
+
+
+def test_drivers_have_room_where_they_run_and_nowhere_else(services: dict[str, Service]) -> None:
+    assert memory_of(services[spark.DRIVERS]) >= spark.DRIVERS_AT_ONCE * DRIVER_MIB
+    assert mib(spark.WORKER_MEMORY) < DRIVER_MIB
 
 
 @pytest.mark.parametrize(("name", "role"), DRIVERS.items())

@@ -24,6 +24,11 @@ NETWORKS = {
     "spark-master": {"compute"},
     "spark-worker-1": {"compute"},
     "spark-worker-2": {"compute"},
+    "spark-drivers": {"compute", "storage"},
+    "airflow-api": {"serving", "storage"},
+    "airflow-scheduler": {"compute", "serving", "storage"},
+    "airflow-dags": {"serving", "storage"},
+    "airflow-triggerer": {"compute", "serving", "storage"},
     "speed": {"compute", "ingest", "storage"},
     "batch": {"compute", "ingest", "storage"},
     "reconcile": {"compute", "ingest", "storage"},
@@ -66,7 +71,11 @@ APART = [
     ("spark-worker-1", "postgresql"),
     ("spark-worker-1", "registry"),
     ("spark-worker-1", "trino"),
+    ("airflow-api", "kafka"),
+    ("airflow-api", "spark-master"),
+    ("airflow-dags", "spark-master"),
 ]
+EXECUTORS_ASK = {"spark-master", "kafka", "minio", "speed", "batch", "spark-drivers"}
 # What each component asks, natively at an address of this machine.
 ASKS = {
     "postgresql-exporter": {"postgresql"},
@@ -75,8 +84,19 @@ ASKS = {
     "land": {"kafka", "registry", "postgresql", "minio", "jaeger"},
     "produce": {"kafka", "registry"},
     "files": {"postgresql", "minio"},
-    "spark-worker-1": {"spark-master", "kafka", "minio", "speed", "batch", "spark-worker-2"},
-    "spark-worker-2": {"spark-master", "kafka", "minio", "speed", "batch", "spark-worker-1"},
+    "spark-worker-1": EXECUTORS_ASK | {"spark-worker-2"},
+    "spark-worker-2": EXECUTORS_ASK | {"spark-worker-1"},
+    "spark-drivers": {"registry", "postgresql", "minio", "spark-master", "jaeger"},
+    "airflow-api": {"postgresql"},
+    # What the verbs of its tasks ask, and the pages that have a driver's state and its log.
+    "airflow-scheduler": {
+        *("airflow-api", "postgresql", "minio", "kafka", "registry", "trino", "alertmanager"),
+        *("spark-master", "spark-drivers"),
+    },
+    "airflow-dags": {"airflow-api", "postgresql", "alertmanager"},
+    "airflow-triggerer": {
+        *("airflow-api", "postgresql", "minio", "alertmanager", "spark-master", "spark-drivers"),
+    },
     "speed": {"kafka", "registry", "postgresql", "minio", "spark-master", "jaeger"},
     "batch": {"registry", "postgresql", "minio", "spark-master", "jaeger"},
     "reconcile": {"postgresql", "minio", "spark-master", "jaeger"},
@@ -116,11 +136,7 @@ def test_whoever_asks_somebody_has_a_network_with_them() -> None:
     assert lost == []
 
 
-def test_a_worker_has_one_address() -> None:
-    """A worker listens at one only, so its name must be the same address for all who ask.
-
-    A driver listens at all of its own, so it may be in more networks.
-    """
+def test_executors_have_no_way_but_to_data_and_to_drivers() -> None:
     assert NETWORKS["spark-worker-1"] == NETWORKS["spark-worker-2"] == {"compute"}
 
 
@@ -153,7 +169,9 @@ def test_what_is_published_is_on_the_loopback_at_its_usual_port(
             assert int(host) == int(inside) == usual[name], name
             published[name] = int(host)
     # What people ask. Log, tables and Spark are not to be had from outside.
-    assert set(published) == {"trino", "mlflow", "grafana", "prometheus", "alertmanager", "jaeger"}
+    assert set(published) == {
+        *("trino", "airflow-api", "mlflow", "grafana", "prometheus", "alertmanager", "jaeger"),
+    }
 
 
 def test_every_role_of_the_settings_is_known_here() -> None:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from compose_file import HOME, SHARED, Service, dockerfile, mounts
+from compose_file import AIRFLOW, HOME, SHARED, Service, dockerfile, mounts
 
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT
@@ -15,6 +15,8 @@ DATA = {
     "spark-master": "spark",
     "spark-worker-1": "spark",
     "spark-worker-2": "spark",
+    "spark-drivers": "spark",
+    **dict.fromkeys(AIRFLOW, "airflow"),
     "speed": "checkpoints",
     "trino": "trino",
     "prometheus": "prometheus",

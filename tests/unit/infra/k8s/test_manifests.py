@@ -12,7 +12,7 @@ from lakehouse.infra import CHECKOUT
 Manifest = dict[str, Any]
 
 VERSION = "1.33"
-PROFILES = ("core", "ml", "observability")
+PROFILES = ("core", "orchestration", "ml", "observability")
 
 
 @pytest.fixture(scope="module")
