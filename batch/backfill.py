@@ -5,7 +5,7 @@ stopped at any moment and started again, and goes on with the intervals that it 
 The speed layer, the lander and the hourly run go on beside it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,6 +45,21 @@ class Plan:
         return pieces[::-1] if self.reverse else pieces
 
 
+def pending(
+    runs: RunLog, datasets: Iterable[str], plan: Plan, *, again: bool = False
+) -> dict[str, list[Interval]]:
+    """Return by dataset the intervals that a plan has not published, in their order.
+
+    Args:
+        runs: The run log.
+        datasets: Their names.
+        plan: The plan.
+        again: Take none as published.
+    """
+    done = set() if again else runs.published_for(plan.cause)
+    return {name: [one for one in plan.intervals if (name, one) not in done] for name in datasets}
+
+
 @dataclass(frozen=True)
 class Backfill:
     """Runs a plan for some datasets.
@@ -57,17 +72,8 @@ class Backfill:
     runs: RunLog
 
     def pending(self, plan: Plan, *, again: bool = False) -> dict[str, list[Interval]]:
-        """Return by dataset the intervals that the plan has not published, in their order.
-
-        Args:
-            plan: The plan.
-            again: Take none as published.
-        """
-        done = set() if again else self.runs.published_for(plan.cause)
-        return {
-            job.dataset.name: [one for one in plan.intervals if (job.dataset.name, one) not in done]
-            for job in self.jobs
-        }
+        """Return by dataset the intervals that the plan has not published: see `pending`."""
+        return pending(self.runs, [job.dataset.name for job in self.jobs], plan, again=again)
 
     def run(
         self,

@@ -127,6 +127,9 @@ def backfill(
     again: Annotated[
         bool, typer.Option("--again", help="Also what this backfill has published before.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be read and written.")
+    ] = False,
 ) -> None:
     """Run batch over a stretch of past ingestion time, interval by interval.
 
@@ -135,24 +138,31 @@ def backfill(
 
     Example: lakehouse backfill --start 2024-08-01 --end 2024-09-01 --parallel 2
     """
-    from batch.backfill import Backfill, Plan
+    from batch.backfill import Backfill, Plan, pending
     from batch.datasets import chosen
     from batch.job import BatchJob, Report
+    from batch.plan import read_and_written
     from batch.runs import RunLog
     from lakehouse.spark import spark_session
 
     plan = Plan(Interval.parse(start, end), timedelta(hours=step_hours), reverse)
     datasets = chosen(dataset)
     settings = get_settings("batch")
+    catalog = load_catalog(settings)
+    todo = pending(RunLog(catalog), [one.name for one in datasets], plan, again=again)
+    left = sum(map(len, todo.values()))
+    typer.echo(f"{left} of {len(plan.intervals) * len(datasets)} runs are left to do")
+    if dry_run:
+        for line in read_and_written(catalog, datasets, plan.interval):
+            typer.echo(line)
+        return
     configure_logging("backfill", settings.log_level)
     configure_tracing("backfill", settings.otlp_endpoint)
-    spark, catalog = spark_session(settings, "backfill"), load_catalog(settings)
+    spark = spark_session(settings, "backfill")
     try:
         # A session of its own for each: their temporary views must not meet.
         jobs = [BatchJob(spark.newSession(), catalog, settings, one) for one in datasets]
         work = Backfill(jobs, RunLog(catalog))
-        left = sum(map(len, work.pending(plan, again=again).values()))
-        typer.echo(f"{left} of {len(plan.intervals) * len(jobs)} runs are left to do")
 
         def tell(report: Report) -> None:
             nonlocal left

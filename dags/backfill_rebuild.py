@@ -70,4 +70,4 @@ with DAG(
 
     words = asked()
     plan = LakehouseVerb(task_id="plan", words=[words, "--dry-run"])
-    plan >> for_real() >> LakehouseJob(task_id="rebuild", words=words)
+    plan >> for_real() >> LakehouseJob(task_id="rebuild", words=[words])

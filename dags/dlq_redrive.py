@@ -66,4 +66,4 @@ with DAG(
 
     words = asked()
     listing = LakehouseVerb(task_id="listing", words=[words, "--dry-run"])
-    listing >> for_real() >> LakehouseVerb(task_id="redrive", words=words)
+    listing >> for_real() >> LakehouseVerb(task_id="redrive", words=[words])

@@ -46,4 +46,4 @@ with DAG(
         tables = [word for table in params["tables"] for word in ("--table", table)]
         return ["maintain", *tables, *(["--dry-run"] if params["dry_run"] else [])]
 
-    LakehouseJob(task_id="maintain", words=asked())
+    LakehouseJob(task_id="maintain", words=[asked()])

@@ -16,8 +16,11 @@ from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
 if TYPE_CHECKING:
+    from batch.dataset import Dataset
     from batch.rebuild.checksums import TableComparison
     from batch.rebuild.job import Rebuild
+    from batch.rebuild.versions import Version
+    from batch.references import Reference
 
 app = typer.Typer(
     name="rebuild",
@@ -25,7 +28,6 @@ app = typer.Typer(
     invoke_without_command=True,
 )
 SHOWN = 10
-MIB = 1 << 20
 
 Datasets = Annotated[
     list[str] | None,
@@ -46,12 +48,20 @@ class VersionsDifferError(VerdictError):
 @app.callback()
 def rebuild(
     context: typer.Context,
+    *,
     source: Annotated[
         Source | None, typer.Option("--from", help="What the tables are built anew from.")
     ] = None,
     dataset: Datasets = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="The version to be built, such as trades_v2, and only once: one that was built is "
+            "compared and swapped, one that the tables show is left."
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option(help="Only tell what would be read and written.")
+        bool, typer.Option("--dry-run", help="Only tell what would be read and written.")
     ] = False,
     accept_differences: Annotated[
         bool, typer.Option(help="Swap also if the new version differs, as after a mended rule.")
@@ -66,19 +76,19 @@ def rebuild(
     Example: lakehouse rebuild --from bronze --dataset trades
     """
     if context.invoked_subcommand is not None:
-        if source or dataset or dry_run or accept_differences:
+        if source or dataset or version or dry_run or accept_differences:
             raise typer.BadParameter(f"options go behind {context.invoked_subcommand!r}")
         return
     if source is None:
         raise typer.BadParameter("say what to build from: --from bronze")
+    groups = _groups(dataset)
+    if version and len(groups) > 1:
+        raise typer.BadParameter("a version is of one dataset: say --dataset")
+    _print_plan(groups)
+    if dry_run:
+        return
     with _rebuilds(dataset) as found:
-        for one in found:
-            _print_plan(one)
-        if dry_run:
-            return
-        kept_back = [
-            version for one in found if (version := _rebuild(one, accept_differences)) is not None
-        ]
+        kept_back = [name for one in found if (name := _rebuild(one, version, accept_differences))]
     if kept_back:
         raise VersionsDifferError(
             f"{', '.join(kept_back)} differs from what the tables show, which stay as they are: "
@@ -132,43 +142,54 @@ def drop(dataset: Datasets = None) -> None:
 
 @contextmanager
 def _rebuilds(names: list[str] | None) -> "Iterator[list[Rebuild]]":
-    from batch.datasets import sharing
     from batch.job import BatchJob
     from batch.rebuild.job import Rebuild
-    from batch.references import ReferenceJob, chosen_for_batch
+    from batch.references import Reference, ReferenceJob
     from lakehouse.spark import spark_session
 
-    datasets, references = chosen_for_batch(names)
+    groups = _groups(names)
     settings = get_settings("batch")
     configure_logging("rebuild", settings.log_level)
     spark, catalog = spark_session(settings, "rebuild"), load_catalog(settings)
     try:
         yield [
-            *(
-                Rebuild([BatchJob(spark, catalog, settings, one) for one in group])
-                for group in sharing(datasets)
-            ),
-            *(Rebuild([ReferenceJob(spark, catalog, one)]) for one in references),
+            Rebuild(
+                [
+                    ReferenceJob(spark, catalog, one)
+                    if isinstance(one, Reference)
+                    else BatchJob(spark, catalog, settings, one)
+                    for one in group
+                ]
+            )
+            for group in groups
         ]
     finally:
         spark.stop()
 
 
-def _rebuild(one: "Rebuild", accept_differences: bool) -> str | None:
+def _groups(names: list[str] | None) -> "list[tuple[Dataset, ...] | tuple[Reference]]":
+    """Return the datasets that are rebuilt together, group by group."""
+    from batch.datasets import sharing
+    from batch.references import chosen_for_batch
+
+    datasets, references = chosen_for_batch(names)
+    return [*sharing(datasets), *((one,) for one in references)]
+
+
+def _rebuild(one: "Rebuild", name: str | None, accept_differences: bool) -> str | None:
     """Build, compare and swap; return the name of a version that differs and was not swapped."""
     from batch.rebuild.job import NoVersionError
 
-    began = monotonic()
-    try:
-        version = one.build()
-    except NoVersionError as nothing:
-        typer.echo(str(nothing))
+    if name is not None and name == one.versions.current:
+        typer.echo(f"{name} is what the tables show already")
         return None
-    seconds, events = monotonic() - began, one.events(version)
-    typer.echo(
-        f"{version.name}: built from {events:,} rows of bronze in {seconds:.1f} s, "
-        f"{events / seconds:,.0f} a second"
-    )
+    version = one.versions.built()
+    if version is None or version.name != name:
+        try:
+            version = _build(one, name)
+        except NoVersionError as nothing:
+            typer.echo(str(nothing))
+            return None
     version, comparisons = one.compare(version)
     _print(comparisons)
     if accept_differences or all(comparison.equal for comparison in comparisons):
@@ -177,22 +198,30 @@ def _rebuild(one: "Rebuild", accept_differences: bool) -> str | None:
     return version.name
 
 
+def _build(one: "Rebuild", name: str | None) -> "Version":
+    began = monotonic()
+    version = one.build(name)
+    seconds, events = monotonic() - began, one.events(version)
+    typer.echo(
+        f"{version.name}: built from {events:,} rows of bronze in {seconds:.1f} s, "
+        f"{events / seconds:,.0f} a second"
+    )
+    return version
+
+
 def _tell_swapped(one: "Rebuild") -> None:
     before = one.versions.current
     version = one.swap()
     typer.echo(f"{version.name} is what the tables show; {before} is kept for a rollback")
 
 
-def _print_plan(one: "Rebuild") -> None:
-    from batch.maintenance.sizes import size_of
+def _print_plan(groups: "list[tuple[Dataset, ...] | tuple[Reference]]") -> None:
+    from batch.plan import read_and_written
 
-    for verb, tables in (
-        ("reads", [job.source for job in one.jobs]),
-        ("writes", one.versions.tables),
-    ):
-        for name in tables:
-            size = size_of(one.jobs[0].catalog.load_table(name))
-            typer.echo(f"{verb} {name}: {size.files:,} files, {size.bytes / MIB:,.1f} MiB now")
+    catalog = load_catalog(get_settings("batch"))
+    for group in groups:
+        for line in read_and_written(catalog, group):
+            typer.echo(line)
 
 
 def _print(comparisons: "list[TableComparison]") -> None:

@@ -43,6 +43,12 @@ class NoVersionError(LakehouseError):
     exit_code = 2
 
 
+class OtherVersionError(LakehouseError):
+    """The version that is wanted is not the next one."""
+
+    exit_code = 2
+
+
 class UnfinishedError(LakehouseError):
     """A build or a swap is at work, or was interrupted."""
 
@@ -102,19 +108,25 @@ class Rebuild:
         """The versions that there are."""
         return Versions(self._catalog, [job.dataset for job in self.jobs], self._kind)
 
-    def build(self) -> Version:
+    def build(self, wanted: str | None = None) -> Version:
         """Build a new version from all rows of bronze of the time that batch has published.
 
         A version that was built before and not swapped is dropped.
 
+        Args:
+            wanted: The name that the version must get; any without it.
+
         Raises:
             NoVersionError: Batch has published nothing yet, so there is nothing to build.
+            OtherVersionError: It would not get that name.
             UnfinishedError: A build or a swap is at work, or was interrupted.
             batch.audit.AuditError: The result is not sound.
             batch.quality.QualityError: It breaks a rule that forbids to publish it.
         """
         self._refuse_unfinished()
         name = self.versions.next
+        if wanted not in (None, name):
+            raise OtherVersionError(f"the next version is {name}: {wanted} cannot be built")
         claims = [
             Run(REBUILD, job.dataset.name, Interval(BEFORE_ALL, through), (), cause=name)
             for job in self.jobs

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from airflow.exceptions import AirflowException
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 POLL_SECONDS = 3.0
@@ -35,6 +36,9 @@ STEPS: Mapping[str, tuple[str, str]] = {
     "audit": ("audited", ""),
 }
 
+# The platform's exit codes for what it is asked wrongly, and for a verdict.
+REFUSALS = (2, 3)
+
 Driver = dict[str, str]
 """``driver_id``, and the ``page`` of the master that has it."""
 
@@ -43,15 +47,21 @@ class VerbFailedError(AirflowException):
     """A verb of the platform failed; the message has its own words."""
 
 
+class VerbRefusedError(AirflowFailException):
+    """A verb said no: it was asked for what it cannot do, or has judged. Another try is no use."""
+
+
 def lakehouse(words: Sequence[str]) -> str:
     """Run the platform's command line to its end; return what it prints.
 
     Raises:
+        VerbRefusedError: It said no.
         VerbFailedError: It failed.
     """
     done = subprocess.run(["lakehouse", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise VerbFailedError(f"lakehouse {' '.join(words)}: {last_line(done.stderr)}")
+        failed = VerbRefusedError if done.returncode in REFUSALS else VerbFailedError
+        raise failed(f"lakehouse {' '.join(words)}: {last_line(done.stderr)}")
     return done.stdout
 
 

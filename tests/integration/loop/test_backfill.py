@@ -6,8 +6,10 @@ from decimal import Decimal
 import pytest
 from pyspark.sql import SparkSession
 from small_lake import TICK, SmallLake, trade
+from typer.testing import CliRunner
 
 from batch.backfill import Backfill, Plan
+from batch.cli import app
 from batch.job import BatchJob, Report
 from batch.runs import RunLog
 from demo.oracle import compare, naive_bars
@@ -53,7 +55,9 @@ def assert_all_is_reconciled(lake: SmallLake) -> None:
     assert verdict.equal, verdict
 
 
-def test_stopped_in_the_middle_it_goes_on_where_it_was(lake: SmallLake, plan: Plan) -> None:
+def test_stopped_in_the_middle_it_goes_on_where_it_was(
+    lake: SmallLake, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[Interval] = []
 
     def stop_after_two(report: Report) -> None:
@@ -67,6 +71,15 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(lake: SmallLake, plan: Pl
     lake.produce(trade(2, event_type="CORRECTION", price=Decimal(77)))
     lake.stream()
 
+    assert backfill(lake).pending(plan) == {"trades": plan.intervals[2:]}
+    monkeypatch.setattr("batch.cli.get_settings", lambda _role: lake.settings)
+    within = ("--start", plan.interval.start.isoformat(), "--end", plan.interval.end.isoformat())
+    hours = str(TICK.total_seconds() / 3600)
+    words = ("backfill", *within, "--step-hours", hours, "--dataset", "trades", "--dry-run")
+    told_before = CliRunner().invoke(app, words).output
+    assert f"{len(plan.intervals) - 2} of {len(plan.intervals)} runs are left" in told_before
+    assert "reads bronze.market_trades: 4 rows in 4 files" in told_before
+    assert "writes gold.market_daily: " in told_before
     assert backfill(lake).pending(plan) == {"trades": plan.intervals[2:]}
     backfill(lake).run(plan, tell=lambda report: told.append(report.interval))
     assert told == plan.intervals

@@ -11,7 +11,8 @@ from small_lake import EPOCH, TICK, SmallLake, trade
 from batch.datasets import chosen, sharing
 from batch.job import BatchJob
 from batch.publication import Branch, PublishConflictError
-from batch.rebuild.job import NoVersionError, Rebuild, UnfinishedError
+from batch.rebuild import cli
+from batch.rebuild.job import NoVersionError, OtherVersionError, Rebuild, UnfinishedError
 from batch.rebuild.versions import Version
 from batch.runs import Run
 from demo.oracle import compare, naive_bars
@@ -84,6 +85,22 @@ def assert_is_no_longer_exact(lake: SmallLake) -> None:
 
 
 @pytest.mark.usefixtures("landed")
+def test_a_version_that_is_named_is_built_and_swapped_once(
+    lake: SmallLake, landed: list[Interval], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = rebuild(lake)
+    with pytest.raises(OtherVersionError, match="the next version is trades_v2"):
+        one.build("trades_v7")
+    one.build("trades_v2")
+    for _ in range(2):
+        assert cli._rebuild(one, "trades_v2", False) is None
+    said = capsys.readouterr().out
+    assert "built from" not in said
+    assert "trades_v2 is what the tables show; trades_v1 is kept for a rollback" in said
+    assert "trades_v2 is what the tables show already" in said
+    assert one.versions.next == "trades_v3"
+
+
 def test_what_is_built_anew_is_the_same_and_takes_the_place_of_the_old(lake: SmallLake) -> None:
     one = rebuild(lake)
     assert one.versions.current == "trades_v1"

@@ -67,7 +67,15 @@ def test_what_differs_is_told_swapped_on_demand_and_rolled_back(
     spark.sql(f"UPDATE lake.{ACTIVITY} SET fill_count = 9 WHERE segment = 'PROFESSIONAL'")
     wrong = tables()
 
-    code, text = rebuild(spark_settings, "--from", "bronze", "--dataset", "fills")
+    words = ("--from", "bronze", "--dataset", "fills")
+    code, text = rebuild(spark_settings, *words, "--dry-run")
+    assert code == 0, text
+    assert "reads bronze.oms_fills: 3 rows in 1 files" in text
+    assert {line.split()[1].strip(":") for line in text.splitlines() if "writes" in line} == {
+        *right
+    }
+
+    code, text = rebuild(spark_settings, *words, "--version", "customers_fills_v2")
     assert code == DIFFER, text
     assert "customers_fills_v2 differs from what the tables show" in text
     verdicts = {words[0]: words[-1] for line in text.splitlines() if (words := line.split())}
