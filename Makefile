@@ -43,10 +43,10 @@ demo: setup ## Run the whole loop on recorded trades
 	@$(BIN)/lakehouse demo
 
 test: setup ## Run the tests, with real Kafka, Spark and Iceberg
-	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench and not stack"
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not chaos and not bench and not stack and not airflow"
 
 test-stack: setup-stack $(COMPOSE) ## Run the tests that need the real stack, on its native servers
-	@$(BIN)/pytest -m stack
+	@$(BIN)/pytest -m "stack or airflow"
 
 unit: setup ## Run the tests that need no service (four minutes on two cores)
 	@$(BIN)/pytest $(IN_PARALLEL) -m "not exhaustive" tests/unit

@@ -17,7 +17,8 @@ TASKS: dict[str, Any] = {
     "owner": "data-platform",
     "retries": 3,
     "retry_delay": timedelta(seconds=20),
-    "retry_exponential_backoff": True,
+    # The factor from one delay to the next; as a truth value it would be one.
+    "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
     "on_failure_callback": tell_failure,
 }

@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
 
 DAY = timedelta(days=1)
 # What `datetime.fromisoformat` reads, so far as a person writes it or a calendar does.
 TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?$"
 
 
-class WindowError(ValueError):
-    """A window that cannot be meant."""
+class WindowError(AirflowFailException):
+    """A window that cannot be meant, at this try or another."""
 
 
 def window_params() -> dict[str, Param]:
@@ -41,13 +42,14 @@ def window_of(params: Mapping[str, Any], run: Any) -> dict[str, str]:
         ``start`` and ``end``, ISO 8601, UTC.
 
     Raises:
-        WindowError: It has neither, or one of them only, or ends before it starts.
+        WindowError: It has neither, or one of them only, or ends before it starts, or one of them
+            is no time.
     """
     given = [params.get("start"), params.get("end")]
     if any(given) and not all(given):
         raise WindowError("of start and end, give both or none")
     times = (
-        [_utc(datetime.fromisoformat(text)) for text in given]
+        [_time(text) for text in given]
         if all(given)
         else [run.data_interval_start, run.data_interval_end]
     )
@@ -73,8 +75,15 @@ def day_of(text: str | None) -> dict[str, str]:
     """
     if not text:
         raise WindowError("no hours have told of a day: give day")
-    start = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    start = _time(text)
     return {"start": start.isoformat(), "end": (start + DAY).isoformat()}
+
+
+def _time(text: str | None) -> datetime:
+    try:
+        return _utc(datetime.fromisoformat(text or ""))
+    except ValueError as error:
+        raise WindowError(f"{text!r} is no time: {error}") from error
 
 
 def _utc(time: datetime) -> datetime:
