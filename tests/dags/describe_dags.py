@@ -4,6 +4,7 @@ A question is a line of JSON on standard input, ``{"ask": NAME, …}``; its answ
 on standard output, with ``error`` in it if there is none. Of the platform it needs nothing.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -22,7 +23,12 @@ os.dup2(2, 1)
 import airflow.providers.standard.operators.trigger_dagrun  # noqa: E402, F401
 from airflow.dag_processing.dagbag import DagBag  # noqa: E402
 from airflow.sdk.definitions.param import ParamsDict  # noqa: E402
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred  # noqa: E402
+from airflow.sdk.exceptions import (  # noqa: E402
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from airflow.serialization.serialized_objects import DagSerialization  # noqa: E402
 from airflow.timetables.base import DataInterval, TimeRestriction  # noqa: E402
 from airflow.timetables.interval import CronDataIntervalTimetable  # noqa: E402
@@ -239,13 +245,38 @@ def try_job(store: str, series: int, of: Any = None, step: str | None = None) ->
         return {"waits_for": deferred.kwargs["driver"] if deferred.kwargs else None}
 
 
+def arrivals(count: int) -> list[Any]:
+    """Return what the watch of the drop folder fires with, so often; then take it down."""
+
+    async def fired() -> list[Any]:
+        watch, found = sys.modules["lakehouse_files"].DropFolderTrigger().run(), []
+        async for event in watch:
+            found.append(event.payload)
+            if len(found) == count:
+                break
+        await watch.aclose()
+        return found
+
+    return asyncio.run(fired())
+
+
+def verb(words: list[str]) -> dict[str, Any]:
+    """Let a task run a verb; return what it said, or how it failed, and whether it tries again."""
+    task = sys.modules["lakehouse_cluster"].LakehouseVerb(task_id="verb", words=words)
+    try:
+        return {"said": task.execute({})}
+    except AirflowException as error:
+        return {"failed": str(error), "again": not isinstance(error, AirflowFailException)}
+
+
 def datasets() -> list[str]:
     """Return the datasets that the DAGs know."""
     return list(sys.modules["lakehouse_defaults"].DATASETS)
 
 
 QUESTIONS: Mapping[str, Callable[..., Any]] = {
-    one.__name__: one for one in (describe, intervals, hours_of_day, run, loads, try_job, datasets)
+    one.__name__: one
+    for one in (describe, intervals, hours_of_day, run, loads, try_job, arrivals, verb, datasets)
 }
 
 if __name__ == "__main__":
