@@ -9,7 +9,7 @@ import json
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -271,8 +271,8 @@ class VerbTrigger(BaseTrigger):
 class LakehouseWait(LakehouseVerb):
     """A verb that waits for the platform, in the triggerer; it has a deadline of its own."""
 
-    def execute(self, context: Any) -> NoReturn:
-        """Leave the wait to the triggerer."""
+    def execute(self, context: Any) -> Any:
+        """Leave the wait to the triggerer; never return."""
         self.defer(trigger=VerbTrigger(_flat(self.words)), method_name="ended")
 
     def ended(self, context: Any, event: Mapping[str, Any]) -> str:
