@@ -17,14 +17,27 @@ from chaos.recording import write_recordings
 from dropped_files import csv_of, instrument
 from embedded_lake import DEADLINE_SECONDS, LAKEHOUSE
 from stack.exchange import exchange
+from stack.market_day import (
+    EVENTS,
+    MIDNIGHT,
+    MarketDay,
+    Processed,
+    assert_exact_as_stated,
+    split_at_midnight,
+)
 from stack.monitoring import Prometheus
-from stack.orchestration import Airflow
-from stack.running import RunningStack, start_stack
+from stack.orchestration import HOURLY, RUN_SECONDS, Airflow
+from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack, start_stack
 
+from demo.judge import Judge
+from demo.oracle import events_from_sample
+from demo.topic import by_name
 from demo.tour import sample_files
 from lakehouse.files import write_atomically
+from lakehouse.intervals import HOUR
 from lakehouse.resilience import retrying
 from lakehouse.settings import Role, Settings
+from serving.trino_engine import TrinoEngine
 
 # First what needs no stack, then what wants an empty log, last what takes servers away.
 ORDER = (
@@ -42,6 +55,7 @@ ORDER = (
 )
 
 
+MINUTE = HOUR / 60
 # The lander of these has the clock of the market.
 BY_ANOTHER_CLOCK = {"test_loop", "test_airflow"}
 
@@ -106,6 +120,47 @@ def airflow(stack: RunningStack) -> Airflow:
 @pytest.fixture(scope="session")
 def stack_settings(stack: RunningStack) -> Callable[[Role], Settings]:
     return stack.role
+
+
+@pytest.fixture(scope="session")
+def judge(stack: RunningStack) -> Judge:
+    """The oracle of the demo's recorded trades, and Trino."""
+    recorded = by_name(events_from_sample(sample_files()))
+    return Judge(stack.role("ingest"), TrinoEngine(stack.role("orchestration")), recorded)
+
+
+@pytest.fixture(scope="session")
+def day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> MarketDay:
+    """The sample, sent in its two hours; both layers have it all, and the second hour goes on."""
+    folder = tmp_path_factory.mktemp("day")
+    before, after = split_at_midnight(sample_files(), folder)
+    day = MarketDay(stack, folder)
+    day.begin(MIDNIGHT - 3 * MINUTE)
+    day.send(before)
+    day.turn_to(MIDNIGHT + 3 * MINUTE)
+    day.send(after)
+    count = "SELECT coalesce(sum(trade_count), 0) AS n FROM serving.bars_1m"
+    stack.wait_until(lambda: stack.rows(count)[0]["n"] == EVENTS, "all trades are in the view")
+    return day
+
+
+@pytest.fixture(scope="session")
+def processed(day: MarketDay, stack: RunningStack, airflow: Airflow, judge: Judge) -> Processed:
+    """The two hours when Airflow has processed them, judged again and again meanwhile."""
+    day.turn_to(MIDNIGHT + HOUR + MINUTE)
+
+    def second_has_begun() -> bool:
+        assert_exact_as_stated(judge)
+        return airflow.run_of(HOURLY, LAST_HOUR) is not None
+
+    with stack.memory_watched() as memory_bytes:
+        stack.wait_until(
+            second_has_begun, "the second hour has begun", deadline_seconds=RUN_SECONDS
+        )
+        runs = tuple(airflow.run_of(HOURLY, hour) or "" for hour in (FIRST_HOUR, LAST_HOUR))
+        ended = airflow.wait_for(HOURLY, runs)
+    assert ended == {"success"}, airflow.story(HOURLY, runs)
+    return Processed(runs, memory_bytes)
 
 
 # Beside the trades of the demo: minutes after them, and few, since it is not speed that is tested.

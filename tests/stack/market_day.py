@@ -4,12 +4,23 @@ import gzip
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from chaos.stepping_clock import OF_VARIABLE, PROGRAM, STAMPS, SteppingClock
 from stack.running import LANDER, RunningStack
 
+from demo.judge import Judge
+
 MIDNIGHT = datetime(2024, 8, 9, tzinfo=UTC)
 NANOSECONDS = 1_000_000_000
+EVENTS = 43_249
+
+
+class Processed(NamedTuple):
+    """The two hours, processed: Airflow's runs, and the memory that all took meanwhile."""
+
+    runs: tuple[str, ...]
+    memory_bytes: list[int]
 
 
 class MarketDay:
@@ -65,3 +76,14 @@ def split_at_midnight(recordings: Sequence[Path], folder: Path) -> tuple[list[Pa
             file.write_bytes(gzip.compress("".join(chosen).encode()))
             half.append(file)
     return halves
+
+
+def assert_exact_as_stated(judge: Judge) -> None:
+    verdict = judge.as_of_now()
+    assert verdict.equal, str(verdict)
+    assert verdict.values > 0
+
+
+def assert_all_equal(judge: Judge) -> None:
+    for view, verdict in judge.at_the_end().items():
+        assert verdict.equal, f"{view}: {verdict}"

@@ -14,6 +14,7 @@ from stack.running import RunningStack
 
 from lakehouse.stack.http import tls_context
 
+HOURLY = "hourly_lambda"
 RUN_SECONDS = 900.0
 OVER = {"success", "failed"}
 

@@ -14,20 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThan
-from stack.orchestration import Airflow
+from stack.market_day import assert_all_equal
+from stack.orchestration import HOURLY, Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
-from stack.test_loop import (  # the loop's own fixtures: what it has made is what this starts from
-    HOURLY,
-    assert_all_equal,
-    day,
-    judge,
-    processed,
-)
 
 from demo.judge import Judge
 from lakehouse.intervals import HOUR, Interval
-
-__all__ = ["day", "judge", "processed"]
 
 pytestmark = [
     pytest.mark.stack,

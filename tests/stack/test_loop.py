@@ -5,75 +5,26 @@ row by row, before, meanwhile and afterwards.
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from stack.market_day import MIDNIGHT, MarketDay, split_at_midnight
-from stack.orchestration import Airflow
+from stack.market_day import (
+    EVENTS,
+    MarketDay,
+    Processed,
+    assert_all_equal,
+    assert_exact_as_stated,
+)
+from stack.orchestration import HOURLY, Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
 
 from demo.judge import Judge
-from demo.oracle import events_from_sample
-from demo.topic import by_name
-from demo.tour import sample_files
-from lakehouse.intervals import HOUR
-from serving.trino_engine import TrinoEngine
 
 pytestmark = [pytest.mark.stack, pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 BUDGET_BYTES = 12 << 30
 # Of a run, at the least, beside its executors.
 DRIVER_BYTES = 256 << 20
-EVENTS = 43_249
-HOURLY = "hourly_lambda"
-MINUTE = HOUR / 60
-
-
-@pytest.fixture(scope="module")
-def judge(stack: RunningStack) -> Judge:
-    recorded = by_name(events_from_sample(sample_files()))
-    return Judge(stack.role("ingest"), TrinoEngine(stack.role("orchestration")), recorded)
-
-
-@pytest.fixture(scope="module")
-def day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> MarketDay:
-    """The sample, sent in its two hours; both layers have it all, and the second hour goes on."""
-    folder = tmp_path_factory.mktemp("day")
-    before, after = split_at_midnight(sample_files(), folder)
-    day = MarketDay(stack, folder)
-    day.begin(MIDNIGHT - 3 * MINUTE)
-    day.send(before)
-    day.turn_to(MIDNIGHT + 3 * MINUTE)
-    day.send(after)
-    count = "SELECT coalesce(sum(trade_count), 0) AS n FROM serving.bars_1m"
-    stack.wait_until(lambda: stack.rows(count)[0]["n"] == EVENTS, "all trades are in the view")
-    return day
-
-
-class Processed(NamedTuple):
-    """The two hours, processed: Airflow's runs, and the memory that all took meanwhile."""
-
-    runs: tuple[str, ...]
-    memory_bytes: list[int]
-
-
-@pytest.fixture(scope="module")
-def processed(day: MarketDay, stack: RunningStack, airflow: Airflow, judge: Judge) -> Processed:
-    day.turn_to(MIDNIGHT + HOUR + MINUTE)
-
-    def second() -> str | None:
-        # Whatever batch has published by now: each bar is exact as of what it states.
-        assert_exact_as_stated(judge)
-        return airflow.run_of(HOURLY, LAST_HOUR)
-
-    with stack.memory_watched() as memory_bytes:
-        stack.wait_until(
-            lambda: second() is not None, "the second hour has begun", deadline_seconds=900
-        )
-        runs = tuple(airflow.run_of(HOURLY, hour) or "" for hour in (FIRST_HOUR, LAST_HOUR))
-        ended = airflow.wait_for(HOURLY, runs)
-    assert ended == {"success"}, airflow.story(HOURLY, runs)
-    return Processed(runs, memory_bytes)
 
 
 def test_what_the_speed_layer_serves_is_exact(day: MarketDay, judge: Judge) -> None:
@@ -120,14 +71,3 @@ def test_the_whole_stack_keeps_its_budget_while_batch_runs(
     resting, highest = processed.memory_bytes[0], max(processed.memory_bytes)
     print(f"resting {resting / 2**30:.1f} GiB, highest {highest / 2**30:.1f} GiB")
     assert resting + DRIVER_BYTES < highest < BUDGET_BYTES
-
-
-def assert_exact_as_stated(judge: Judge) -> None:
-    verdict = judge.as_of_now()
-    assert verdict.equal, str(verdict)
-    assert verdict.values > 0
-
-
-def assert_all_equal(judge: Judge) -> None:
-    for view, verdict in judge.at_the_end().items():
-        assert verdict.equal, f"{view}: {verdict}"
