@@ -28,7 +28,8 @@ OTHERS = {
     "airflow-triggerer": ("triggerer", "triggerer"),
 }
 USERS = ("admin", "viewer")
-MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 350}
+# The triggerer's with a watch of the drop folder, and a verb that waits for the lander.
+MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 480}
 PROBE_SECONDS = 2.0
 SECRETS = (
     f"{postgresql.NAME}-{NAME}",
