@@ -1,7 +1,8 @@
 """Files that somebody drops, each loaded by a run of its own.
 
 `file_arrivals` is woken when a file in the drop folder is whole (half a file waits), and begins a
-run of `file_drops` for it. A file as it lies there gets one run, however often it is told of.
+run of `file_drops` for each that is there. A file as it lies there gets one run, however often it
+is told of.
 
 A run of **file_drops** loads one file: into bronze, its bad rows into the dead letters, the verdict
 into `ops.file_loads`. It is loaded once: the same bytes again are a duplicate. A file that is
@@ -16,9 +17,9 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, task
 from lakehouse_assets import DROP_FOLDER
-from lakehouse_cluster import LakehouseVerb
+from lakehouse_cluster import LakehouseVerb, lakehouse
 from lakehouse_defaults import REQUESTS_POOL, TASKS
-from lakehouse_files import loads_of
+from lakehouse_files import WAITING, loads_of
 
 FILE_DROPS = "file_drops"
 
@@ -28,16 +29,21 @@ with DAG(
     doc_md=__doc__,
     schedule=[DROP_FOLDER],
     catchup=False,
-    max_active_runs=1,
+    # With one at a time, what comes during a run would wait for what comes after it
+    # (https://github.com/apache/airflow/issues/56050).
+    max_active_runs=16,
     default_args={**TASKS, "pool": REQUESTS_POOL},
     tags=["files"],
 ) as arrivals:
 
     @task
-    def arrived(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        """Return the runs that load the files that this run was woken by."""
-        events = triggering_asset_events[DROP_FOLDER]
-        return loads_of([event.extra["payload"] for event in events])
+    def arrived() -> list[dict[str, Any]]:
+        """Return the runs that load the files that are there.
+
+        They are asked for anew: of several events in the same moment, Airflow may hand on the first
+        and forget the others.
+        """
+        return loads_of(lakehouse(WAITING))
 
     TriggerDagRunOperator.partial(
         task_id="load",

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-WORDS = ("files", "waiting", "--follow", "--json")
+WAITING = ("files", "waiting", "--json")
 # A watch that ended, as when the folder's disk was away, is begun again.
 AGAIN_SECONDS = 10.0
 
@@ -28,7 +28,9 @@ class DropFolderTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Read what the watch tells; a trigger that is taken down takes it along."""
         while True:
-            watch = await asyncio.create_subprocess_exec("lakehouse", *WORDS, stdout=PIPE)
+            watch = await asyncio.create_subprocess_exec(
+                "lakehouse", *WAITING, "--follow", stdout=PIPE
+            )
             assert watch.stdout is not None  # noqa: S101 - it was asked for
             try:
                 async for line in watch.stdout:
@@ -41,19 +43,19 @@ class DropFolderTrigger(BaseEventTrigger):
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-def loads_of(files: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the runs of `file_drops` that load some files, each once.
+def loads_of(told: str) -> list[dict[str, Any]]:
+    """Return the runs of `file_drops` that load some files.
 
     A file as it lies there has one run, however often it is told of.
 
     Args:
-        files: Of each, ``file``, its path in the drop folder, and ``modified_ns``.
+        told: A line for each file, JSON: ``file``, its path in the drop folder, ``modified_ns``.
 
     Returns:
         Of each run, ``trigger_run_id`` and ``conf``.
     """
     runs = {}
-    for one in files:
+    for one in map(json.loads, told.splitlines()):
         known_by = sha256(f"{one['file']} {one['modified_ns']}".encode()).hexdigest()[:16]
         runs[f"file_{known_by}"] = {"file": one["file"]}
     return [{"trigger_run_id": run_id, "conf": conf} for run_id, conf in runs.items()]

@@ -51,23 +51,25 @@ def settled_files(
     Args:
         folder: The folder.
         settle_seconds: How long a file must have been the same.
-        follow: Go on with what comes; or else end when all that waits has settled.
+        follow: Go on with what comes; or else end when what waits now has had time to settle.
         stop: Set from elsewhere.
     """
     folder.make()
     told: dict[Path, State] = {}
-    parent = os.getppid()
+    parent, now = os.getppid(), time.monotonic()
+    first_look = now
     while not stop.is_set() and os.getppid() == parent:
-        settled = folder.settled(now=time.monotonic(), settle_seconds=settle_seconds)
+        settled = folder.settled(now=now, settle_seconds=settle_seconds)
         waiting = folder.waiting()
         told = {path: state for path, state in told.items() if path in waiting}
         for path in settled:
             if path in waiting and told.get(path) != waiting[path]:
                 told[path] = waiting[path]
                 yield path, waiting[path]
-        if not follow and told == waiting:
+        if not follow and now - first_look >= settle_seconds:
             return
         stop.wait(min(LOOK_SECONDS, max(settle_seconds, 0.05)))
+        now = time.monotonic()
 
 
 class Watcher:

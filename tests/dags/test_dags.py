@@ -34,7 +34,7 @@ def test_each_file_is_parsed_within_a_second(described: dict[str, Any]) -> None:
     [
         ("hourly_lambda", "CronDataIntervalTimetable", 1, True, {"hourly"}),
         ("daily_reports", "PartitionedAssetTimetable", 1, False, {"upkeep"}),
-        ("file_arrivals", "AssetTriggeredTimetable", 1, False, {"requests"}),
+        ("file_arrivals", "AssetTriggeredTimetable", 16, False, {"requests"}),
         ("file_drops", "NullTimetable", 4, False, {"requests"}),
         ("maintain", "CronTriggerTimetable", 1, False, {"upkeep"}),
         ("backfill_rebuild", "NullTimetable", 1, False, {"backfill"}),
