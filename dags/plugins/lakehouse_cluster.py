@@ -90,7 +90,8 @@ def state_of(driver: Driver, step: str | None = None) -> str:
 
 
 def _is_beyond(step: str, worker: str, driver: Driver) -> bool:
-    asked = {"driverId": driver["driver_id"], "logType": "stderr", "byteLength": LOG_BYTES}
+    # What the launcher says is apart from it, on standard error.
+    asked = {"driverId": driver["driver_id"], "logType": "stdout", "byteLength": LOG_BYTES}
     event, table = STEPS[step]
     for line in _read(f"{worker}/log/?{urlencode(asked)}").splitlines():
         if f'"event": "{event}"' in line and f'"{table}' in line:

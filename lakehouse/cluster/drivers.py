@@ -109,21 +109,20 @@ def find(settings: Settings, driver_id: str) -> Driver:
 
 
 def log(driver: Driver) -> str:
-    """Return the end of what a driver has said, the launcher's own words left out.
+    """Return the end of what a verb has said; of one that was not begun, what its launcher has.
 
     Raises:
         DriverError: Its worker does not answer.
     """
+    return _said(driver, "stdout") or _said(driver, "stderr")
+
+
+def _said(driver: Driver, stream: str) -> str:
     if driver.worker is None:
         return ""
-    pages = [
-        _page(
-            f"{driver.worker}/log/?"
-            + urlencode({"driverId": driver.driver_id, "logType": kind, "byteLength": LOG_BYTES})
-        )
-        for kind in ("stdout", "stderr")
-    ]
-    return "\n".join(pages)
+    asked = {"driverId": driver.driver_id, "logType": stream, "byteLength": LOG_BYTES}
+    _, _, text = _page(f"{driver.worker}/log/?{urlencode(asked)}").partition("\n")
+    return text
 
 
 def spark_home() -> Path:
