@@ -19,7 +19,7 @@ An hour that is run again changes nothing, unless a definition has changed since
 
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task, task_group
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, WeightRule, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from lakehouse_assets import RECONCILED_HOURS, hours_done
 from lakehouse_cluster import LakehouseJob, LakehouseVerb, LakehouseWait
@@ -37,7 +37,8 @@ with DAG(
     end_date=last_hour(),
     catchup=True,
     max_active_runs=1,
-    default_args={**TASKS, "pool": HOURLY_POOL},
+    # What is begun goes on before another dataset begins.
+    default_args={**TASKS, "pool": HOURLY_POOL, "weight_rule": WeightRule.UPSTREAM},
     params={
         **window_params(),
         "datasets": Param(
