@@ -12,6 +12,7 @@ from datetime import timedelta
 from threading import Event
 
 from batch.job import BatchJob, Report
+from batch.references import ReferenceJob
 from batch.runs import RunLog
 from lakehouse.intervals import Interval
 
@@ -50,11 +51,17 @@ class Backfill:
     """Runs a plan for some datasets.
 
     Datasets run side by side, as many as are allowed; the intervals of one dataset in order, since
-    each publication is the next one's past.
+    each publication is the next one's past: whatever hours they touch, they publish to the same
+    tables, and of two at the same time one would have to begin again. Reference data are not made
+    by the hour: one run of the whole stretch brings them up to date, if there are files.
     """
 
-    jobs: Sequence[BatchJob]
+    jobs: Sequence[BatchJob | ReferenceJob]
     runs: RunLog
+
+    def planned(self, plan: Plan) -> dict[str, list[Interval]]:
+        """Return by dataset the intervals of its runs, in their order."""
+        return {job.dataset.name: _intervals(job, plan) for job in self.jobs}
 
     def pending(self, plan: Plan, *, again: bool = False) -> dict[str, list[Interval]]:
         """Return by dataset the intervals that the plan has not published, in their order.
@@ -65,8 +72,8 @@ class Backfill:
         """
         done = set() if again else self.runs.published_for(plan.cause)
         return {
-            job.dataset.name: [one for one in plan.intervals if (job.dataset.name, one) not in done]
-            for job in self.jobs
+            name: [one for one in intervals if (name, one) not in done]
+            for name, intervals in self.planned(plan).items()
         }
 
     def run(
@@ -91,12 +98,14 @@ class Backfill:
         """
         pending, failed = self.pending(plan, again=again), Event()
 
-        def work(job: BatchJob) -> None:
+        def work(job: BatchJob | ReferenceJob) -> None:
             for interval in pending[job.dataset.name]:
                 if failed.is_set():
                     return
                 try:
-                    tell(job.run(interval, cause=plan.cause))
+                    report = job.run(interval, cause=plan.cause)
+                    if report is not None:  # somebody else has seen to the files meanwhile
+                        tell(report)
                 except BaseException:
                     failed.set()
                     raise
@@ -104,3 +113,9 @@ class Backfill:
         with ThreadPoolExecutor(parallel, thread_name_prefix="backfill") as threads:
             for ended in [threads.submit(work, job) for job in self.jobs]:
                 ended.result()
+
+
+def _intervals(job: BatchJob | ReferenceJob, plan: Plan) -> list[Interval]:
+    if isinstance(job, ReferenceJob):
+        return [plan.interval] if job.is_due(plan.interval) else []
+    return plan.intervals

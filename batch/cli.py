@@ -103,7 +103,12 @@ def backfill(
     ] = 1.0,
     dataset: Datasets = None,
     parallel: Annotated[
-        int, typer.Option(min=1, help="How many datasets are worked on at the same time.")
+        int,
+        typer.Option(
+            min=1,
+            help="How many datasets are worked on at the same time. The intervals of one dataset "
+            "publish to the same tables, so they follow one another.",
+        ),
     ] = 1,
     reverse: Annotated[bool, typer.Option("--reverse", help="The latest interval first.")] = False,
     again: Annotated[
@@ -113,28 +118,32 @@ def backfill(
     """Run batch over a stretch of past ingestion time, interval by interval.
 
     Started again with the same times, it goes on where it stopped. Lander, speed layer and hourly
-    runs may go on meanwhile.
+    runs may go on meanwhile. Reference data are brought up to date in one run.
 
     Example: lakehouse backfill --start 2024-08-01 --end 2024-09-01 --parallel 2
     """
     from batch.backfill import Backfill, Plan
-    from batch.datasets import chosen
     from batch.job import BatchJob, Report
+    from batch.references import ReferenceJob, chosen_for_batch
     from batch.runs import RunLog
     from lakehouse.spark import spark_session
 
     plan = Plan(Interval.parse(start, end), timedelta(hours=step_hours), reverse)
-    datasets = chosen(dataset)
+    datasets, references = chosen_for_batch(dataset)
     settings = get_settings("batch")
     configure_logging("backfill", settings.log_level)
     configure_tracing("backfill", settings.otlp_endpoint)
     spark, catalog = spark_session(settings, "backfill"), load_catalog(settings)
     try:
         # A session of its own for each: their temporary views must not meet.
-        jobs = [BatchJob(spark.newSession(), catalog, settings, one) for one in datasets]
+        jobs: list[BatchJob | ReferenceJob] = [
+            *(BatchJob(spark.newSession(), catalog, settings, one) for one in datasets),
+            *(ReferenceJob(spark.newSession(), catalog, one) for one in references),
+        ]
         work = Backfill(jobs, RunLog(catalog))
+        planned = sum(map(len, work.planned(plan).values()))
         left = sum(map(len, work.pending(plan, again=again).values()))
-        typer.echo(f"{left} of {len(plan.intervals) * len(jobs)} runs are left to do")
+        typer.echo(f"{left} of {planned} runs are left to do")
 
         def tell(report: Report) -> None:
             nonlocal left

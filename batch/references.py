@@ -126,23 +126,32 @@ class ReferenceJob:
 
     kind: ClassVar[str] = KIND
 
-    def run(self, interval: Interval) -> Report | None:
+    def is_due(self, interval: Interval) -> bool:
+        """Tell whether there are files in an interval, or any that were not seen to before."""
+        snapshot = self.catalog.load_table(self.source).current_snapshot()
+        if snapshot is None:
+            return False
+        return self._seen() != snapshot.snapshot_id or self._has_rows(interval)
+
+    def run(self, interval: Interval, *, cause: str | None = None) -> Report | None:
         """Bring the table up to date with the files that were loaded before the interval's end.
 
+        Args:
+            interval: Ingestion times.
+            cause: What the run is part of, for the run log.
+
         Returns:
-            What was done; None where there is no file that was not seen to before.
+            What was done; None where it is not due.
 
         Raises:
             batch.audit.AuditError: The result is not sound; nothing was published.
             batch.quality.QualityError: It breaks a rule; nothing was published.
         """
-        runs = RunLog(self.catalog)
-        run = Run(KIND, self.dataset.name, interval, ())
-        seen = runs.newest_snapshot(run, self.source)
-        snapshot = self.catalog.load_table(self.source).current_snapshot()
-        if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
+        if not self.is_due(interval):
             return None
-        runs.record(run, Status.STARTED, snapshots={self.source: snapshot.snapshot_id})
+        seen, snapshot_id = self._seen(), self.landed_through(interval.end)
+        run, runs = Run(KIND, self.dataset.name, interval, (), cause=cause), RunLog(self.catalog)
+        runs.record(run, Status.STARTED, snapshots={self.source: snapshot_id})
         with run_span(KIND, run.dataset, interval):
             return self._run(run, runs, seen)
 
@@ -267,6 +276,9 @@ class ReferenceJob:
             .load(f"{CATALOG_NAME}.{self.source}")
         )
         return of_interval.unionByName(committed)
+
+    def _seen(self) -> int | None:
+        return RunLog(self.catalog).newest_snapshot(KIND, self.dataset.name, self.source)
 
     def _is_kept(self, snapshot_id: int) -> bool:
         table = self.catalog.load_table(self.source)

@@ -1,7 +1,7 @@
 """Events: from log records to typed fields and a verdict. Pure functions, run by both layers.
 
 Every stream begins so: `decode` reads an event by its writer's schema, and the stream's own rules
-judge it (`first_broken`). What follows is the stream's: see `lakehouse.transforms.trades`.
+judge it (`judge`). What follows is the stream's: see `lakehouse.transforms.trades`.
 """
 
 import json
@@ -166,14 +166,16 @@ def time_rules() -> dict[str, Column]:
     }
 
 
-def first_broken(rules: Mapping[str, Column]) -> Column:
-    """Return the reason of the first rule that an event breaks, or null.
+def judge(events: DataFrame, rules: Mapping[str, Column]) -> DataFrame:
+    """Give each event the reason of the first rule that it breaks, if it was not refused before.
 
     Args:
+        events: Rows with ``rejection``.
         rules: By reason, a condition that is true of an event which must be refused.
     """
-    return reduce(
+    first_broken = reduce(
         lambda chain, rule: chain.when(rule[1], rule[0]),
         rules.items(),
         F.when(F.lit(False), F.lit(None).cast("string")),
     )
+    return events.withColumn("rejection", F.coalesce("rejection", first_broken))
