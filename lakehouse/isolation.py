@@ -32,7 +32,7 @@ class PoisonedStreamError(LakehouseError):
 
 def isolate(
     catalog: Catalog, topic: str, records: DataFrame, take: Callable[[Sequence[Place]], None]
-) -> int:
+) -> None:
     """Take records but for the events that Spark cannot compute with; note these.
 
     Args:
@@ -41,9 +41,6 @@ def isolate(
         records: Log records, with ``topic_generation``, ``kafka_partition`` and ``kafka_offset``.
         take: Computes with the events at some places, which follow all that it has taken before,
             by partition and position; after an error it is as if it had not been asked.
-
-    Returns:
-        How many events are poison.
 
     Raises:
         PoisonedStreamError: There are more than ``MOST_POISON``; none is noted.
@@ -77,7 +74,6 @@ def isolate(
             _log.error(
                 "poison event", topic=topic, partition=place.partition, offset=at, error=error
             )
-    return len(found)
 
 
 def stands_among(part: Sequence[Place]) -> Column:
