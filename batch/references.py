@@ -21,7 +21,8 @@ from pyspark.sql import functions as F
 from batch.dataset import Dataset, Work
 from batch.datasets import chosen
 from batch.inputs import ingested_in, landed, pinned
-from batch.job import CONFLICT_BUDGET_SECONDS, NotLandedError, Report, inspect
+from batch.inspection import inspect
+from batch.job import CONFLICT_BUDGET_SECONDS, NotLandedError, Report
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.retirement import marks
 from batch.runs import Run, RunLog, Status

@@ -33,6 +33,12 @@ _HEADER_BYTES = 5
 _CHECKED_PRECISION = 38
 
 
+def position_of_record() -> Column:
+    """Return the encoded position of a log record, as `lakehouse.positions.LogPosition` does."""
+    generation = F.col("topic_generation").cast("long")
+    return generation * POSITIONS_PER_GENERATION + F.col("kafka_offset")
+
+
 def minute_of(time: Column) -> Column:
     """Return the start of the UTC minute that a timestamp falls in."""
     return F.date_trunc("minute", time)
@@ -88,9 +94,7 @@ def decode(
             for writer_id, writer_schema in writer_schemas.items()
         )
     )
-    position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
-        "kafka_offset"
-    )
+    position = position_of_record()
     rejection = (
         F.when(_stands_at(poison, F.col("kafka_partition"), position), POISON)
         .when(payload.isNull() | (size == 0), "empty_payload")
