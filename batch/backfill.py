@@ -5,13 +5,17 @@ stopped at any moment and started again, and goes on with the intervals that it 
 The speed layer, the lander and the hourly run go on beside it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event
 
+from pyiceberg.catalog import Catalog
+
+from batch.dataset import Dataset
 from batch.job import BatchJob, Report
+from batch.references import Reference, ReferenceJob, is_due
 from batch.runs import RunLog
 from lakehouse.intervals import Interval
 
@@ -45,19 +49,39 @@ class Plan:
         return pieces[::-1] if self.reverse else pieces
 
 
-def pending(
-    runs: RunLog, datasets: Iterable[str], plan: Plan, *, again: bool = False
+def planned(
+    catalog: Catalog, datasets: Iterable[Dataset | Reference], plan: Plan
 ) -> dict[str, list[Interval]]:
-    """Return by dataset the intervals that a plan has not published, in their order.
+    """Return by dataset the intervals of a plan's runs, in their order."""
+    return {dataset.name: _intervals(catalog, dataset, plan) for dataset in datasets}
+
+
+def pending(
+    catalog: Catalog,
+    intervals: Mapping[str, Sequence[Interval]],
+    plan: Plan,
+    *,
+    again: bool = False,
+) -> dict[str, list[Interval]]:
+    """Return of the intervals of a plan's runs, by dataset, those that it has not published.
 
     Args:
-        runs: The run log.
-        datasets: Their names.
+        catalog: The lake's catalog.
+        intervals: By dataset, those of its runs.
         plan: The plan.
         again: Take none as published.
     """
-    done = set() if again else runs.published_for(plan.cause)
-    return {name: [one for one in plan.intervals if (name, one) not in done] for name in datasets}
+    done = set() if again else RunLog(catalog).published_for(plan.cause)
+    return {
+        name: [one for one in of_dataset if (name, one) not in done]
+        for name, of_dataset in intervals.items()
+    }
+
+
+def _intervals(catalog: Catalog, dataset: Dataset | Reference, plan: Plan) -> list[Interval]:
+    if isinstance(dataset, Reference):
+        return [plan.interval] if is_due(catalog, dataset, plan.interval) else []
+    return plan.intervals
 
 
 @dataclass(frozen=True)
@@ -65,15 +89,23 @@ class Backfill:
     """Runs a plan for some datasets.
 
     Datasets run side by side, as many as are allowed; the intervals of one dataset in order, since
-    each publication is the next one's past.
+    each publication is the next one's past: whatever hours they touch, they publish to the same
+    tables, and of two at the same time one would have to begin again. Reference data are not made
+    by the hour: one run of the whole stretch brings them up to date, if there are files.
     """
 
-    jobs: Sequence[BatchJob]
-    runs: RunLog
+    jobs: Sequence[BatchJob | ReferenceJob]
+    catalog: Catalog
 
     def pending(self, plan: Plan, *, again: bool = False) -> dict[str, list[Interval]]:
-        """Return by dataset the intervals that the plan has not published: see `pending`."""
-        return pending(self.runs, [job.dataset.name for job in self.jobs], plan, again=again)
+        """Return by dataset the intervals that the plan has not published, in their order.
+
+        Args:
+            plan: The plan.
+            again: Take none as published.
+        """
+        datasets = [job.dataset for job in self.jobs]
+        return pending(self.catalog, planned(self.catalog, datasets, plan), plan, again=again)
 
     def run(
         self,
@@ -97,12 +129,14 @@ class Backfill:
         """
         pending, failed = self.pending(plan, again=again), Event()
 
-        def work(job: BatchJob) -> None:
+        def work(job: BatchJob | ReferenceJob) -> None:
             for interval in pending[job.dataset.name]:
                 if failed.is_set():
                     return
                 try:
-                    tell(job.run(interval, cause=plan.cause))
+                    report = job.run(interval, cause=plan.cause)
+                    if report is not None:  # somebody else has seen to the files meanwhile
+                        tell(report)
                 except BaseException:
                     failed.set()
                     raise

@@ -121,7 +121,12 @@ def backfill(
     ] = 1.0,
     dataset: Datasets = None,
     parallel: Annotated[
-        int, typer.Option(min=1, help="How many datasets are worked on at the same time.")
+        int,
+        typer.Option(
+            min=1,
+            help="How many datasets are worked on at the same time. The intervals of one dataset "
+            "publish to the same tables, so they follow one another.",
+        ),
     ] = 1,
     reverse: Annotated[bool, typer.Option("--reverse", help="The latest interval first.")] = False,
     again: Annotated[
@@ -134,26 +139,25 @@ def backfill(
     """Run batch over a stretch of past ingestion time, interval by interval.
 
     Started again with the same times, it goes on where it stopped. Lander, speed layer and hourly
-    runs may go on meanwhile.
+    runs may go on meanwhile. Reference data are brought up to date in one run.
 
     Example: lakehouse backfill --start 2024-08-01 --end 2024-09-01 --parallel 2
     """
-    from batch.backfill import Backfill, Plan, pending
-    from batch.datasets import chosen
+    from batch.backfill import Backfill, Plan, pending, planned
     from batch.job import BatchJob, Report
     from batch.plan import read_and_written
-    from batch.runs import RunLog
+    from batch.references import ReferenceJob, chosen_for_batch
     from lakehouse.spark import spark_session
 
     plan = Plan(Interval.parse(start, end), timedelta(hours=step_hours), reverse)
-    datasets = chosen(dataset)
+    datasets, references = chosen_for_batch(dataset)
     settings = get_settings("batch")
     catalog = load_catalog(settings)
-    todo = pending(RunLog(catalog), [one.name for one in datasets], plan, again=again)
-    left = sum(map(len, todo.values()))
-    typer.echo(f"{left} of {len(plan.intervals) * len(datasets)} runs are left to do")
+    all_runs = planned(catalog, [*datasets, *references], plan)
+    left = sum(map(len, pending(catalog, all_runs, plan, again=again).values()))
+    typer.echo(f"{left} of {sum(map(len, all_runs.values()))} runs are left to do")
     if dry_run:
-        for line in read_and_written(catalog, datasets, plan.interval):
+        for line in read_and_written(catalog, [*datasets, *references], plan.interval):
             typer.echo(line)
         return
     configure_logging("backfill", settings.log_level)
@@ -161,8 +165,11 @@ def backfill(
     spark = spark_session(settings, "backfill")
     try:
         # A session of its own for each: their temporary views must not meet.
-        jobs = [BatchJob(spark.newSession(), catalog, settings, one) for one in datasets]
-        work = Backfill(jobs, RunLog(catalog))
+        jobs: list[BatchJob | ReferenceJob] = [
+            *(BatchJob(spark.newSession(), catalog, settings, one) for one in datasets),
+            *(ReferenceJob(spark.newSession(), catalog, one) for one in references),
+        ]
+        work = Backfill(jobs, catalog)
 
         def tell(report: Report) -> None:
             nonlocal left

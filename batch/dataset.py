@@ -46,7 +46,7 @@ class Work:
     unpublished: Callable[[], Sequence[Interval]]
     branches: Mapping[str, Branch]
     judge: Callable[[DataFrame], DataFrame]
-    inspect: Callable[[DataFrame, Audit], None]
+    inspect: Callable[[DataFrame, Audit], object]
     retired: Mapping[str, datetime] = field(default_factory=dict)
 
     @property

@@ -12,9 +12,8 @@ from pyspark.sql import functions as F
 
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval, covering
-from lakehouse.positions import LogPosition
 from lakehouse.snapshots import names_then, schema_then
-from lakehouse.transforms.events import is_timely
+from lakehouse.transforms.events import is_timely, position_of_record
 
 
 def landed(spark: SparkSession, table: str, before: datetime) -> DataFrame:
@@ -124,7 +123,7 @@ def ingested_positions(bronze: DataFrame, interval: Interval) -> dict[str, tuple
     Ingestion times never go back along a partition, so these are all positions in between. Where
     the topic was made anew within the interval, they are those of the new generation.
     """
-    position = LogPosition(1, 0).encode() * F.col("topic_generation") + F.col("kafka_offset")
+    position = position_of_record()
     rows = (
         bronze.where(ingested_in(interval))
         .groupBy("kafka_partition", "topic_generation")

@@ -1,6 +1,7 @@
 """The batch run: one interval of ingestion time, from bronze to silver to gold."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -8,19 +9,19 @@ from typing import ClassVar
 
 import structlog
 from pyiceberg.catalog import Catalog
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
-from batch.audit import Audit, AuditError
+from batch.audit import AuditError
 from batch.dataset import Dataset, Work, Written, bronze_table
-from batch.inputs import ingested_in, ingested_positions, landed, touched_hours
+from batch.inputs import ingested_in, ingested_positions, landed, touched_hours, within
+from batch.inspection import ask, inspect
 from batch.landing import landed_snapshot
-from batch.poison import naming_poison
+from batch.poison import PoisonedIntervalError, isolate_among, naming_poison
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
-from batch.quality import QUALITY_CHECKS, QualityError, check
+from batch.quality import QualityError
 from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_dead_letters
-from lakehouse.audit_trail import append_rows
 from lakehouse.coverage import DEAD_LETTERS
 from lakehouse.intervals import Interval
 from lakehouse.poison import Place, poison_events
@@ -87,6 +88,8 @@ class BatchJob:
             AuditError: The result is not sound; nothing but the refused events was published.
             QualityError: It breaks a rule; likewise.
             batch.poison.PoisonedIntervalError: Spark cannot compute it; nothing was published.
+            lakehouse.isolation.PoisonedStreamError: Nor without so many events that the fault
+                cannot be theirs; likewise.
         """
         with run_span(KIND, self.dataset.name, interval):
             return self._run(interval, cause)
@@ -105,7 +108,7 @@ class BatchJob:
         @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
         def attempt() -> Report:
             with conflicts.counted():
-                return self._publish(run, runs)
+                return self._publish_but_poison(run, runs)
 
         try:
             report = replace(attempt(), conflicts=conflicts.count)
@@ -142,56 +145,6 @@ class BatchJob:
         """
         return landed_snapshot(self.catalog, self.source, end).snapshot_id
 
-    def write(
-        self,
-        run: Run,
-        made: Mapping[str, Branch],
-        *,
-        later: Mapping[datetime, datetime],
-        unpublished: Callable[[], Sequence[Interval]],
-    ) -> Report:
-        """Write what follows from a run's events to branches of the dataset's tables.
-
-        Args:
-            run: The run, with the business hours that its events touch.
-            made: The branches, by table.
-            later: By business hour, the end of a later run that the branches have seen.
-            unpublished: As in `Work`.
-
-        Raises:
-            NotLandedError: The lander has not passed the end of one of these runs.
-            batch.audit.AuditError: The result is not sound.
-            batch.quality.QualityError: It breaks a rule.
-            batch.poison.PoisonedIntervalError: Spark cannot compute it.
-        """
-        hours, end = run.business_hours, run.interval.end
-        newest_end = max([end, *later.values()])
-        snapshot_id = self.landed_through(newest_end)
-        work = Work(
-            spark=self.spark,
-            interval=run.interval,
-            read_bronze=partial(self.bronze, newest_end),
-            as_of={hour: later.get(hour, end) for hour in hours},
-            newest_end=newest_end,
-            unpublished=unpublished,
-            branches=made,
-            judge=partial(self._judge, poison_events(self.catalog, self.dataset.topic)),
-            inspect=partial(inspect, self.catalog, run),
-            # Read after the branches were made: of rows that a branch lacks, it finds the mark.
-            retired=marks(self.catalog, made),
-        )
-        with naming_poison(run.dataset, run.interval):
-            written = self.dataset.write(work) if hours else Written()
-        return Report(
-            run.run_id,
-            run.dataset,
-            run.interval,
-            hours,
-            snapshot_id,
-            written.rows,
-            written.refused,
-        )
-
     def write_seen(self, run: Run, made: Mapping[str, Branch], before: datetime) -> Report:
         """Write to branches what follows from the events of a run's interval, for a rebuild.
 
@@ -205,7 +158,8 @@ class BatchJob:
         """
         hours = touched_hours(self.bronze(before), run.interval)
         run = replace(run, business_hours=hours)
-        return self.write(run, made, later=dict.fromkeys(hours, before), unpublished=list)
+        work = self._work(run, made, later=dict.fromkeys(hours, before), unpublished=list)
+        return self._write(run, work)
 
     def positions(self, interval: Interval) -> Mapping[str, tuple[int, int]]:
         """Return, by log partition, the positions ingested in the interval: [first, end)."""
@@ -218,24 +172,105 @@ class BatchJob:
         with table_span("write", DEAD_LETTERS):
             write_dead_letters(self.spark, events, self.dataset.topic, interval, poison)
 
+    def _publish_but_poison(self, run: Run, runs: RunLog) -> Report:
+        try:
+            return self._publish(run, runs)
+        except PoisonedIntervalError:
+            if self.dataset.pairs:
+                raise  # the speed layer decides: it meets events in the order of the log
+        self._isolate(run, runs)
+        return self._publish(run, runs)
+
     def _publish(self, run: Run, runs: RunLog) -> Report:
-        before = Interval(BEFORE_ALL, run.interval.end)
-        with branches(self.spark, self.dataset.tables, f"run_{run.run_id}") as made:
-            # The branches are made before the run log is read: a run that publishes later than
-            # that makes publishing fail, one that published earlier is in the log.
-            report = self.write(
-                run,
-                {branch.table: branch for branch in made},
-                later=runs.latest_ends(run),
-                unpublished=lambda: runs.unpublished(KIND, run.dataset, before),
-            )
+        with self._working(run, runs) as work:
+            report = self._write(run, work)
             if report.refused or not run.business_hours:  # nothing to recompute, but to refuse
                 self.write_refused(run.interval)
             _log.info("audited", interval=str(run.interval), dataset=run.dataset)
             if run.business_hours:
-                for branch in made:
+                for branch in work.branches.values():
                     branch.publish(self.spark)
         return report
+
+    def _isolate(self, run: Run, runs: RunLog) -> None:
+        """Note the events that keep a run from being computed, of those not yet published."""
+        due = within("ingested_at", [run.interval, *self._unpublished(run, runs)])
+
+        def compute(taken: Column) -> None:
+            with self._working(run, runs) as work:
+                trial = replace(
+                    work,
+                    judge=lambda records: work.judge(records.where(taken | ~due)),
+                    inspect=partial(ask, run),
+                )
+                self.dataset.write(trial)
+
+        with naming_poison(self.dataset, run.interval):
+            records = self.bronze(run.interval.end).where(due)
+            isolate_among(self.catalog, self.dataset.topic, records, compute)
+
+    def _write(self, run: Run, work: Work) -> Report:
+        """Write what follows from a run's events to the branches of its work.
+
+        Raises:
+            NotLandedError: The lander has not passed the end of a run that the branches have seen.
+            batch.audit.AuditError: The result is not sound.
+            batch.quality.QualityError: It breaks a rule.
+            batch.poison.PoisonedIntervalError: Spark cannot compute it.
+        """
+        snapshot_id = self.landed_through(work.newest_end)
+        with naming_poison(self.dataset, run.interval):
+            written = self.dataset.write(work) if run.business_hours else Written()
+        return Report(
+            run.run_id,
+            run.dataset,
+            run.interval,
+            run.business_hours,
+            snapshot_id,
+            written.rows,
+            written.refused,
+        )
+
+    @contextmanager
+    def _working(self, run: Run, runs: RunLog) -> Iterator[Work]:
+        """Give a run its branches, and what it works on; the branches are dropped at the end."""
+        with branches(self.spark, self.dataset.tables, f"run_{run.run_id}") as made:
+            # The branches are made before the run log is read: a run that publishes later than
+            # that makes publishing fail, one that published earlier is in the log.
+            yield self._work(
+                run,
+                {branch.table: branch for branch in made},
+                later=runs.latest_ends(run),
+                unpublished=partial(self._unpublished, run, runs),
+            )
+
+    def _work(
+        self,
+        run: Run,
+        made: Mapping[str, Branch],
+        *,
+        later: Mapping[datetime, datetime],
+        unpublished: Callable[[], Sequence[Interval]],
+    ) -> Work:
+        hours, end = run.business_hours, run.interval.end
+        newest_end = max([end, *later.values()])
+        return Work(
+            spark=self.spark,
+            interval=run.interval,
+            read_bronze=partial(self.bronze, newest_end),
+            as_of={hour: later.get(hour, end) for hour in hours},
+            newest_end=newest_end,
+            unpublished=unpublished,
+            branches=made,
+            judge=partial(self._judge, poison_events(self.catalog, self.dataset.topic)),
+            inspect=partial(inspect, self.catalog, run),
+            # Read after the branches were made: of rows that a branch lacks, it finds the mark.
+            retired=marks(self.catalog, made),
+        )
+
+    @staticmethod
+    def _unpublished(run: Run, runs: RunLog) -> list[Interval]:
+        return runs.unpublished(KIND, run.dataset, Interval(BEFORE_ALL, run.interval.end))
 
     def _judge(self, poison: Iterable[Place], records: DataFrame) -> DataFrame:
         """Decode and judge bronze rows."""
@@ -249,22 +284,3 @@ class BatchJob:
                 poison=poison,
             )
         )
-
-
-def inspect(catalog: Catalog, run: Run, rows: DataFrame, audit: Audit) -> None:
-    """Audit what a run has written, and ask the contract's rules of it; keep what they find.
-
-    Raises:
-        AuditError: It is not sound.
-        QualityError: A rule forbids to publish it.
-    """
-    # Whoever watches the run knows by this line how far it is.
-    _log.info("written", table=audit.contract.name, rows=audit.rows)
-    with table_span("audit", audit.contract.name):
-        findings, answers = check(audit.contract, rows, run.interval, beside=audit.asked)
-        if findings:
-            found = [finding.row(run.run_id, run.interval) for finding in findings]
-            append_rows(catalog, QUALITY_CHECKS, found)
-        audit.judge(answers)
-        if any(finding.forbids for finding in findings):
-            raise QualityError(findings)

@@ -1,11 +1,21 @@
-"""What batch says when Spark cannot compute an interval: the event is the speed layer's to find."""
+"""What batch does about an interval that Spark cannot compute.
 
-from collections.abc import Iterator
+Where the speed layer reads the topic too, the event is that layer's to find. Where it does not,
+batch looks for it by the same halving.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from pyiceberg.catalog import Catalog
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from batch.dataset import Dataset
 from lakehouse.errors import LakehouseError, first_line
 from lakehouse.intervals import Interval
-from lakehouse.poison import is_of_data
+from lakehouse.isolation import isolate, stands_among
+from lakehouse.poison import Place, is_of_data
 
 
 class PoisonedIntervalError(LakehouseError):
@@ -13,7 +23,7 @@ class PoisonedIntervalError(LakehouseError):
 
 
 @contextmanager
-def naming_poison(dataset: str, interval: Interval) -> Iterator[None]:
+def naming_poison(dataset: Dataset, interval: Interval) -> Iterator[None]:
     """Say of what Spark cannot compute what it is, and what to do.
 
     Raises:
@@ -22,10 +32,42 @@ def naming_poison(dataset: str, interval: Interval) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_of_data(error):
+        if isinstance(error, LakehouseError) or not is_of_data(error):
             raise
+        advice = (
+            "the speed layer finds out which event it is and notes it in ops.poison_events; run "
+            "the interval again after that"
+            if dataset.pairs
+            else "it is no event that has yet to be published, nothing was set aside"
+        )
         raise PoisonedIntervalError(
-            f"Spark cannot compute {dataset} of {interval}: the speed layer finds out which event "
-            "it is and notes it in ops.poison_events; run the interval again after that; "
-            f"{first_line(error)}"
+            f"Spark cannot compute {dataset.name} of {interval}: {advice}; {first_line(error)}"
         ) from error
+
+
+def isolate_among(
+    catalog: Catalog, topic: str, records: DataFrame, compute: Callable[[Column], None]
+) -> None:
+    """Note the events among some that a run cannot be computed with.
+
+    Args:
+        catalog: The lake's catalog.
+        topic: The topic that the records are of.
+        records: Bronze rows: what the run would publish first.
+        compute: Computes the run from those of the records that a condition holds of, and
+            whatever is published already; publishes nothing.
+
+    Raises:
+        lakehouse.isolation.PoisonedStreamError: There are too many; none is noted.
+        Exception: What Spark says when it cannot compute the run without any of them either.
+    """
+    accepted = F.lit(False)
+    compute(accepted)
+
+    def take(part: Sequence[Place]) -> None:
+        nonlocal accepted
+        together = accepted | stands_among(part)
+        compute(together)
+        accepted = together
+
+    isolate(catalog, topic, records, take)

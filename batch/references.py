@@ -21,7 +21,8 @@ from pyspark.sql import functions as F
 from batch.dataset import Dataset, Work
 from batch.datasets import chosen
 from batch.inputs import ingested_in, landed, pinned
-from batch.job import CONFLICT_BUDGET_SECONDS, Report, inspect
+from batch.inspection import inspect
+from batch.job import CONFLICT_BUDGET_SECONDS, Report
 from batch.landing import NotLandedError
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.retirement import marks
@@ -117,6 +118,25 @@ def chosen_for_batch(names: Sequence[str] | None) -> tuple[list[Dataset], list[R
     return chosen(of_topics) if of_topics else [], references
 
 
+def is_due(catalog: Catalog, reference: Reference, interval: Interval) -> bool:
+    """Tell whether there are files in an interval, or any that were not seen to before."""
+    table = catalog.load_table(reference.source)
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return False
+    within = (
+        f"ingested_at >= '{interval.start.isoformat()}'"
+        f" and ingested_at < '{interval.end.isoformat()}'"
+    )
+    is_new = newest_seen(catalog, reference) != snapshot.snapshot_id
+    return is_new or table.scan(row_filter=within).count() > 0
+
+
+def newest_seen(catalog: Catalog, reference: Reference) -> int | None:
+    """Return the newest snapshot of bronze that a run has seen to; None if there was no run."""
+    return RunLog(catalog).newest_snapshot(KIND, reference.name, reference.source)
+
+
 @dataclass(frozen=True)
 class ReferenceJob:
     """Runs intervals of one dataset of files on one lake."""
@@ -127,23 +147,26 @@ class ReferenceJob:
 
     kind: ClassVar[str] = KIND
 
-    def run(self, interval: Interval) -> Report | None:
+    def run(self, interval: Interval, *, cause: str | None = None) -> Report | None:
         """Bring the table up to date with the files that were loaded before the interval's end.
 
+        Args:
+            interval: Ingestion times.
+            cause: What the run is part of, for the run log.
+
         Returns:
-            What was done; None where there is no file that was not seen to before.
+            What was done; None where it is not due.
 
         Raises:
             batch.audit.AuditError: The result is not sound; nothing was published.
             batch.quality.QualityError: It breaks a rule; nothing was published.
         """
-        runs = RunLog(self.catalog)
-        run = Run(KIND, self.dataset.name, interval, ())
-        seen = runs.newest_snapshot(run, self.source)
-        snapshot = self.catalog.load_table(self.source).current_snapshot()
-        if snapshot is None or (seen == snapshot.snapshot_id and not self._has_rows(interval)):
+        if not is_due(self.catalog, self.dataset, interval):
             return None
-        runs.record(run, Status.STARTED, snapshots={self.source: snapshot.snapshot_id})
+        seen = newest_seen(self.catalog, self.dataset)
+        snapshot_id = self.landed_through(interval.end)
+        run, runs = Run(KIND, self.dataset.name, interval, (), cause=cause), RunLog(self.catalog)
+        runs.record(run, Status.STARTED, snapshots={self.source: snapshot_id})
         with run_span(KIND, run.dataset, interval):
             return self._run(run, runs, seen)
 
@@ -272,10 +295,3 @@ class ReferenceJob:
     def _is_kept(self, snapshot_id: int) -> bool:
         table = self.catalog.load_table(self.source)
         return table.snapshot_by_id(snapshot_id) is not None
-
-    def _has_rows(self, interval: Interval) -> bool:
-        within = (
-            f"ingested_at >= '{interval.start.isoformat()}'"
-            f" and ingested_at < '{interval.end.isoformat()}'"
-        )
-        return self.catalog.load_table(self.source).scan(row_filter=within).count() > 0

@@ -181,12 +181,12 @@ class RunLog:
         ends: list[datetime] = [row["interval_end"] for row in rows]
         return max([run.interval.end, *ends])
 
-    def newest_snapshot(self, run: Run, table: str) -> int | None:
-        """Return the snapshot of a table that the dataset's last published run has read.
+    def newest_snapshot(self, kind: str, dataset: str, table: str) -> int | None:
+        """Return the snapshot of a table that a dataset's last published run has read.
 
         None without any, and after a swap of versions, which does not say.
         """
-        published = f"{_of(run.kind, run.dataset)} and status = '{Status.PUBLISHED}'"
+        published = f"{_of(kind, dataset)} and status = '{Status.PUBLISHED}'"
         rows = self._scan(published, "recorded_at", "snapshots")
         if not rows:
             return None

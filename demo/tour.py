@@ -127,6 +127,7 @@ class Tour:
             operations.up(
                 self._settings,
                 self._screen.tell,
+                only=embedded.LAYERS,  # and the broker, which they come after; no file is dropped
                 environ={} if self._keep_running else short_lived(),
             )
 

@@ -1,4 +1,4 @@
-"""The embedded profile: one broker, the lander and the speed layer, all on this machine."""
+"""The embedded profile: one broker, both layers and the watcher of files, on this machine."""
 
 import os
 import subprocess
@@ -17,6 +17,7 @@ from lakehouse.settings import NotRunningError, Settings
 
 # Our own verbs that run until they are stopped.
 LAYERS = ("land", "speed")
+FILES = "files"
 # A Spark driver takes ten seconds to its first micro-batch on an idle laptop; with the rest of the
 # stack starting beside it from a cold disk, or with much to catch up with, it takes minutes.
 LAYER_DEADLINE_SECONDS = 300.0
@@ -46,7 +47,9 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
     )
     if settings.kafka_bootstrap:  # somebody else's; all that is ours in it is the topics
         log = Component(broker.PROCESS, provision=log.provision, provides=log.provides)
-    return [log, tables(settings, after=(broker.PROCESS,)), *layers(settings, environ)]
+    ours = [long_running(settings, name, environ=environ) for name in LAYERS]
+    watcher = long_running(settings, FILES, "watch", environ=environ)
+    return [log, tables(settings, after=(broker.PROCESS,)), *ours, watcher]
 
 
 def tables(settings: Settings, *, after: tuple[str, ...]) -> Component:
@@ -57,11 +60,6 @@ def tables(settings: Settings, *, after: tuple[str, ...]) -> Component:
         provision=partial(run_verb, settings, "schemas", "apply"),
         provides="the tables",
     )
-
-
-def layers(settings: Settings, environ: Mapping[str, str]) -> list[Component]:
-    """Return the lander and the speed layer."""
-    return [long_running(settings, name, environ=environ) for name in LAYERS]
 
 
 def long_running(
@@ -76,8 +74,8 @@ def long_running(
 
     Args:
         settings: The home.
-        name: The verb.
-        options: Its options.
+        name: The verb, and the name under which it gives signs of life.
+        options: What follows it.
         environ: Variables of its process, beside those of this one.
         port: Where it serves its metrics, if it does.
         memory_mib: What it may take.

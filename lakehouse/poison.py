@@ -1,8 +1,8 @@
 """Poison: events that passed every rule, and that Spark cannot compute with all the same.
 
-The rules of acceptance are there to leave none. For what nobody thought of, the speed layer, which
-meets events in the order of the log, finds out which one it is and notes it in
-``ops.poison_events``. From then on it counts as refused, in both layers and for good.
+The rules of acceptance are there to leave none. For what nobody thought of, `lakehouse.isolation`
+finds out which one it is and notes it in ``ops.poison_events``. From then on it counts as refused,
+in both layers and for good.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Whether contracts and Avro schemas are sound, before a producer or a table goes by them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from schemas.carrying import carrying_problems
@@ -12,9 +12,16 @@ from schemas.released import Released
 
 
 def require_sound(
-    contracts: Mapping[str, TableContract], registry: ContractRegistry, released: Released
+    contracts: Mapping[str, TableContract],
+    registry: ContractRegistry,
+    releases: Iterable[Released],
 ) -> None:
     """Refuse contracts that do not fit one another, or what was released.
+
+    Args:
+        contracts: By table name.
+        registry: Of their Avro versions.
+        releases: What they are held against, one by one.
 
     Raises:
         IncompatibleSchemaError: Names every subject or table and field that is at fault.
@@ -24,10 +31,10 @@ def require_sound(
         *_unlandable(contracts, registry),
         *_hidden_fields(contracts, registry),
         *carrying_problems(contracts, _newest(contracts, registry)),
-        *released.broken_by(contracts, registry),
+        *(problem for one in releases for problem in one.broken_by(contracts, registry)),
     ]
     if problems:
-        raise IncompatibleSchemaError("\n".join(problems))
+        raise IncompatibleSchemaError("\n".join(dict.fromkeys(problems)))
 
 
 def _newest(

@@ -13,6 +13,7 @@ from lakehouse.settings import get_settings
 from schemas import TableContract, contracts, folder, tables
 from schemas.checks import require_sound
 from schemas.registry import ContractRegistry, register, schema_registry
+from schemas.release_history import released_ever
 from schemas.released import FILE, Released
 
 app = typer.Typer()
@@ -38,7 +39,7 @@ def apply(as_json: AsJson = False) -> None:
     """
     settings = get_settings("orchestration")
     registry, catalog = ContractRegistry(), load_catalog(settings)
-    require_sound(contracts(), registry, Released.read(folder()))
+    require_sound(contracts(), registry, [Released.read(folder())])
     tables.preview(catalog)  # refuses before the registry has anything new
     register(schema_registry(settings), registry)
     _show(tables.apply(catalog), as_json)
@@ -52,15 +53,19 @@ def check(
 ) -> None:
     """Check the contracts, that each Avro version reads all earlier ones, and what was released.
 
-    Exits with 1 and names file and field when something is wrong. Changes nothing.
+    What was released is what released.json says and, in a git repository, ever said. Exits with 1
+    and names file and field when something is wrong. Changes nothing.
 
     Example: lakehouse schemas check --tables
     """
-    known, released = contracts(), Released.read(folder())
-    require_sound(known, ContractRegistry(), released)
+    known, releases = contracts(), released_ever(_own_folder())
+    require_sound(known, ContractRegistry(), releases)
     topics = sum(len(table.topics) for table in known.values())
-    typer.echo(f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound")
-    for change in released.changed_by(known):
+    typer.echo(
+        f"{len(known)} tables and {topics} topics: contracts and Avro versions are sound; "
+        f"held against {len(releases)} states of {FILE}"
+    )
+    for change in releases[0].changed_by(known):
         typer.echo(f"not released yet: {change}")
     if with_tables:
         _show(
@@ -80,11 +85,11 @@ def release() -> None:
     Example: lakehouse schemas release
     """
     known, registry = contracts(), ContractRegistry()
-    released = Released.read(folder())
-    require_sound(known, registry, released)
-    for change in released.changed_by(known):
+    releases = released_ever(_own_folder())
+    require_sound(known, registry, releases)
+    for change in releases[0].changed_by(known):
         typer.echo(f"released: {change}")
-    file = Path(str(folder())) / FILE
+    file = _own_folder() / FILE
     file.write_text(Released.now(known, registry).to_json(), encoding="utf-8")
     typer.echo(f"written: {file}")
 
@@ -103,6 +108,11 @@ def list_(as_json: AsJson = False) -> None:
     for fact in facts:
         shown.add_row(*("" if value is None else str(value) for value in fact.values()))
     Console().print(shown)
+
+
+def _own_folder() -> Path:
+    """Return where the contracts are, as a folder that can be written to."""
+    return Path(str(folder()))
 
 
 def _facts(table: TableContract) -> dict[str, str | int | float | None]:

@@ -64,9 +64,12 @@ class Released:
     def read(cls, folder: Traversable) -> Self:
         """Return what was released last; nothing if there is no such file."""
         file = folder / FILE
-        if not file.is_file():
-            return cls({}, {})
-        stated = json.loads(file.read_text(encoding="utf-8"))
+        return cls.parse(file.read_text(encoding="utf-8")) if file.is_file() else cls({}, {})
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what the text of the file states."""
+        stated = json.loads(text)
         return cls(
             versions={
                 subject: {int(number): fields for number, fields in versions.items()}

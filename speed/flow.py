@@ -23,7 +23,7 @@ class Fold(Protocol):
         """Process one micro-batch: consecutive records of each partition.
 
         One that is processed again after a crash must append what leads to the same rows. One
-        that Spark cannot compute must append nothing: all is computed before any of it is.
+        that Spark cannot compute must append nothing: only the first append may still compute.
         """
 
 

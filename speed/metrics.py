@@ -53,11 +53,6 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
 )
 RESTARTS = Counter("lakehouse_speed_restarts", "Starts of a query after a failure.")
-POISON = Counter(
-    "lakehouse_speed_poison_events",
-    "Events set aside that passed every rule and that Spark cannot compute with.",
-    ["topic"],
-)
 EXPIRED = Counter("lakehouse_speed_expired_snapshots", "Snapshots expired.", ["table"])
 
 

@@ -220,7 +220,6 @@ def wait(
     reports = metrics.BatchReports(flow.topic, flow.tables, _freshness)
     for table in flow.tables:
         metrics.EXPIRED.labels(table=table)  # from 0 on
-    metrics.POISON.labels(topic=flow.topic)
     while not stop.is_set():
         if query.awaitTermination(POLL_SECONDS):
             return

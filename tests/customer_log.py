@@ -58,6 +58,11 @@ def change(op: str = "c", minute: float = 0, lsn: int = 1, **fields: Any) -> dic
     } | sides
 
 
+def captured_at(made: dict[str, Any]) -> datetime:
+    """Return when a change was captured."""
+    return NOON + timedelta(microseconds=made["ts_us"] - NOON_US)
+
+
 def payload(made: dict[str, Any]) -> bytes:
     """Return a change in the wire format."""
     return CODEC.encode(made)

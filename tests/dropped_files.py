@@ -1,10 +1,13 @@
 """A lake without a log, and files to drop into it; what bronze made of them."""
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 
 import schemas
@@ -31,6 +34,13 @@ def csv_of(*rows: Mapping[str, str]) -> str:
     names = list(rows[0])
     lines = [",".join(names), *(",".join(row[name] for name in names) for row in rows)]
     return "\n".join(lines) + "\n"
+
+
+def parquet_of(*rows: Mapping[str, Any]) -> bytes:
+    """A Parquet file of some rows, with the types of their values."""
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file)
+    return file.getvalue()
 
 
 class FileLake:

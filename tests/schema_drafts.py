@@ -66,14 +66,15 @@ class Draft:
             found["customProperties"] = kept + _customs(custom)
 
     def drop(self, table: str, column: str) -> None:
-        """Drop a column."""
+        """Drop a column, by all the names that it had."""
         with self.table(table) as stated:
-            stated["properties"] = [p for p in stated["properties"] if p["name"] != column]
+            going = next(p for p in stated["properties"] if p["name"] == column)
+            stated["properties"].remove(going)
             customs = stated["customProperties"]
             dropped = next((p for p in customs if p["property"] == "droppedColumns"), None)
             if dropped is None:
                 customs.append(dropped := {"property": "droppedColumns", "value": []})
-            dropped["value"].append(column)
+            dropped["value"] += [column, *_aliases(going)]
 
     def next_version(
         self, number: int, change: Callable[[dict[str, Document]], None], *, of: str
@@ -117,6 +118,12 @@ def renamed(fields: dict[str, Document], old: str, new: str) -> None:
     """Give a field another name, by alias."""
     field = fields[old]
     field |= {"name": new, "aliases": [*field.get("aliases", []), old]}
+
+
+def _aliases(column: Document) -> list[str]:
+    customs = {p["property"]: p["value"] for p in column.get("customProperties", [])}
+    names: list[str] = customs.get("aliases", [])
+    return names
 
 
 def _customs(named: dict[str, Any]) -> list[Document]:

@@ -125,8 +125,8 @@ def drop(
             raise typer.BadParameter(
                 f"{file}: what does it hold? Say --dataset {'|'.join(folder.datasets)}"
             )
-    verdicts = [loader.load(folder.place(file, name)) for file, name in named.items()]
-    # None: a watcher was quicker, or it had been loaded and was only moved away.
+    verdicts = [loader.drop(file, name) for file, name in named.items()]
+    # None: it had been loaded, and was only moved away.
     found = [verdict for verdict in verdicts if verdict is not None]
     if as_json:
         typer.echo(json.dumps([asdict(verdict) for verdict in found]))

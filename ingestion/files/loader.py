@@ -82,22 +82,35 @@ class FileLoader:
             FileChangedError: It was written to meanwhile; nothing was loaded.
         """
         with self._folder.exclusive():
-            if not path.exists():
-                return None
-            arrival = self._folder.arrival(path)
-            name = self._log.loaded_as(arrival.dataset, arrival.checksum)
-            if name == arrival.name and not self._folder.keeps(arrival, name):
-                self._folder.keep(arrival)
-                return None
-            if name is not None:
-                verdict = self._verdict(arrival, Status.DUPLICATE, detail=f"of {name}")
-            else:
-                verdict = self._judged(arrival)
-            self._log.record(verdict)
-            if verdict.status is Status.REFUSED:
-                self._folder.refuse(arrival, verdict.detail or "")
-            else:
-                self._folder.keep(arrival)
+            return self._load(path) if path.exists() else None
+
+    def drop(self, source: Path, dataset: str) -> FileLoad | None:
+        """Put a copy of a file into the folder and load it, before anybody else can take it.
+
+        Returns:
+            As `load` does.
+
+        Raises:
+            ingestion.files.drop_folder.NameTakenError: Another file of that name waits there.
+        """
+        with self._folder.exclusive():
+            return self._load(self._folder.place(source, dataset))
+
+    def _load(self, path: Path) -> FileLoad | None:
+        arrival = self._folder.arrival(path)
+        name = self._log.loaded_as(arrival.dataset, arrival.checksum)
+        if name == arrival.name and not self._folder.keeps(arrival, name):
+            self._folder.keep(arrival)
+            return None
+        if name is not None:
+            verdict = self._verdict(arrival, Status.DUPLICATE, detail=f"of {name}")
+        else:
+            verdict = self._judged(arrival)
+        self._log.record(verdict)
+        if verdict.status is Status.REFUSED:
+            self._folder.refuse(arrival, verdict.detail or "")
+        else:
+            self._folder.keep(arrival)
         metrics.count(verdict)
         log.info(
             "file",

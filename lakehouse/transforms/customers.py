@@ -12,7 +12,7 @@ by one or in batches, therefore give the same history.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import EARLIEST_EVENT_TIME, first_broken, is_timely, time_rules
+from lakehouse.transforms.events import EARLIEST_EVENT_TIME, is_timely, judge, time_rules
 
 CREATED, UPDATED, DELETED, READ = "c", "u", "d", "r"
 
@@ -36,19 +36,11 @@ def customer_of_change() -> Column:
     return F.coalesce("after.customer_id", "before.customer_id")
 
 
-def validate_changes(changes: DataFrame) -> DataFrame:
-    """Judge decoded changes; the first rule that one breaks becomes its ``rejection``.
-
-    Args:
-        changes: Decoded events of ``crm.customers``, with ``message_key``, ``kafka_timestamp``
-            and ``event_time``, the time of the capture.
-
-    Returns:
-        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
-    """
+def change_rules() -> dict[str, Column]:
+    """Return the rules on changes of customers, by the reason of a breach."""
     has_after = F.col("op").isin(CREATED, UPDATED, READ)
     made_at, after = F.timestamp_micros("source.ts_us"), F.col("after")
-    rules = {
+    return {
         "unknown_operation": ~has_after & (F.col("op") != DELETED),
         "missing_row": F.when(has_after, after.isNull()).otherwise(F.col("before").isNull()),
         "invalid_customer_id": ~customer_of_change().rlike(r"\A[A-Za-z0-9_-]{1,64}\z"),
@@ -64,7 +56,19 @@ def validate_changes(changes: DataFrame) -> DataFrame:
         "unknown_status": has_after & ~after["status"].isin(*STATUSES),
         "unknown_risk_class": has_after & ~after["risk_class"].isin(*RISK_CLASSES),
     }
-    return changes.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
+
+
+def validate_changes(changes: DataFrame) -> DataFrame:
+    """Judge decoded changes; the first rule that one breaks becomes its ``rejection``.
+
+    Args:
+        changes: Decoded events of ``crm.customers``, with ``message_key``, ``kafka_timestamp``
+            and ``event_time``, the time of the capture.
+
+    Returns:
+        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
+    """
+    return judge(changes, change_rules())
 
 
 def observe_changes(changes: DataFrame) -> DataFrame:

@@ -1,7 +1,7 @@
 """Events: from log records to typed fields and a verdict. Pure functions, run by both layers.
 
 Every stream begins so: `decode` reads an event by its writer's schema, and the stream's own rules
-judge it (`first_broken`). What follows is the stream's: see `lakehouse.transforms.trades`.
+judge it (`judge`). What follows is the stream's: see `lakehouse.transforms.trades`.
 """
 
 import json
@@ -31,6 +31,12 @@ _HEADER_BYTES = 5
 # Of a decimal with up to 18 digits Spark takes the lowest 64 bits, whatever else is there: 2**64
 # and 5 units would be read as 5 units. Of a wider one it takes all digits, and refuses too many.
 _CHECKED_PRECISION = 38
+
+
+def position_of_record() -> Column:
+    """Return the encoded position of a log record, as `lakehouse.positions.LogPosition` does."""
+    generation = F.col("topic_generation").cast("long")
+    return generation * POSITIONS_PER_GENERATION + F.col("kafka_offset")
 
 
 def minute_of(time: Column) -> Column:
@@ -88,9 +94,7 @@ def decode(
             for writer_id, writer_schema in writer_schemas.items()
         )
     )
-    position = F.col("topic_generation").cast("long") * POSITIONS_PER_GENERATION + F.col(
-        "kafka_offset"
-    )
+    position = position_of_record()
     rejection = (
         F.when(_stands_at(poison, F.col("kafka_partition"), position), POISON)
         .when(payload.isNull() | (size == 0), "empty_payload")
@@ -166,14 +170,16 @@ def time_rules() -> dict[str, Column]:
     }
 
 
-def first_broken(rules: Mapping[str, Column]) -> Column:
-    """Return the reason of the first rule that an event breaks, or null.
+def judge(events: DataFrame, rules: Mapping[str, Column]) -> DataFrame:
+    """Give each event the reason of the first rule that it breaks, if it was not refused before.
 
     Args:
+        events: Rows with ``rejection``.
         rules: By reason, a condition that is true of an event which must be refused.
     """
-    return reduce(
+    first_broken = reduce(
         lambda chain, rule: chain.when(rule[1], rule[0]),
         rules.items(),
         F.when(F.lit(False), F.lit(None).cast("string")),
     )
+    return events.withColumn("rejection", F.coalesce("rejection", first_broken))

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import first_broken, instrument_rules, time_rules
+from lakehouse.transforms.events import instrument_rules, judge, time_rules
 
 FILL, BUST = "FILL", "BUST"
 BUY, SELL = "BUY", "SELL"
@@ -38,18 +38,11 @@ OBSERVED_COLUMNS = (
 )
 
 
-def validate(events: DataFrame) -> DataFrame:
-    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
-
-    Args:
-        events: The result of `lakehouse.transforms.events.decode`, with ``kafka_timestamp``.
-
-    Returns:
-        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
-    """
+def fill_rules() -> dict[str, Column]:
+    """Return the rules on events about fills, by the reason of a breach."""
     is_fill = F.col("event_type") == FILL
     price, quantity = F.col("price"), F.col("quantity")
-    rules = {
+    return {
         "unknown_event_type": ~F.col("event_type").isin(FILL, BUST),
         "invalid_customer_id": ~F.col("customer_id").rlike(r"\A[A-Za-z0-9_-]{1,64}\z"),
         "invalid_order_id": F.col("order_id") < 0,
@@ -64,7 +57,18 @@ def validate(events: DataFrame) -> DataFrame:
         "missing_fee": is_fill & F.col("fee").isNull(),
         "implausible_size": is_fill & (price * quantity > MAX_NOTIONAL),
     }
-    return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
+
+
+def validate(events: DataFrame) -> DataFrame:
+    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
+
+    Args:
+        events: The result of `lakehouse.transforms.events.decode`, with ``kafka_timestamp``.
+
+    Returns:
+        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
+    """
+    return judge(events, fill_rules())
 
 
 def observe(events: DataFrame, carried: Iterable[str] = ()) -> DataFrame:

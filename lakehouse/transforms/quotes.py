@@ -6,10 +6,10 @@ never corrected, so of several reports of one order book update the first in the
 
 from datetime import timedelta
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import first_broken, instrument_rules, minute_of, time_rules
+from lakehouse.transforms.events import instrument_rules, judge, minute_of, time_rules
 from lakehouse.transforms.trades import BASE, CONTRACT
 
 EXCHANGE, RECEIVED = "EXCHANGE", "RECEIVED"
@@ -28,16 +28,9 @@ OBSERVED_COLUMNS = (
 )
 
 
-def validate(events: DataFrame) -> DataFrame:
-    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
-
-    Args:
-        events: The result of `lakehouse.transforms.events.decode`, with ``kafka_timestamp``.
-
-    Returns:
-        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
-    """
-    rules = {
+def quote_rules() -> dict[str, Column]:
+    """Return the rules on events about quotes, by the reason of a breach."""
+    return {
         **instrument_rules(),
         "invalid_update_id": F.col("update_id") < 0,
         "unknown_time_source": ~F.col("time_source").isin(EXCHANGE, RECEIVED),
@@ -48,7 +41,18 @@ def validate(events: DataFrame) -> DataFrame:
         # Bid above offer is no market that anybody could have traded in.
         "crossed_quote": F.col("bid_price") > F.col("ask_price"),
     }
-    return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
+
+
+def validate(events: DataFrame) -> DataFrame:
+    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
+
+    Args:
+        events: The result of `lakehouse.transforms.events.decode`, with ``kafka_timestamp``.
+
+    Returns:
+        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
+    """
+    return judge(events, quote_rules())
 
 
 def observe(events: DataFrame) -> DataFrame:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import first_broken, instrument_rules, minute_of, time_rules
+from lakehouse.transforms.events import instrument_rules, judge, minute_of, time_rules
 
 TRADE, CORRECTION, CANCEL = "TRADE", "CORRECTION", "CANCEL"
 BASE, CONTRACT = "BASE", "CONTRACT"
@@ -52,18 +52,11 @@ def counts(state: Column) -> Column:
     return state.isin(ACTIVE, CORRECTED)
 
 
-def validate(events: DataFrame) -> DataFrame:
-    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
-
-    Args:
-        events: The result of `decode`, with ``kafka_timestamp``.
-
-    Returns:
-        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
-    """
+def trade_rules() -> dict[str, Column]:
+    """Return the rules on events about trades, by the reason of a breach."""
     is_cancel = F.col("event_type") == CANCEL
     price, quantity = F.col("price"), F.col("quantity")
-    rules = {
+    return {
         "unknown_event_type": ~F.col("event_type").isin(TRADE, CORRECTION, CANCEL),
         **instrument_rules(),
         "invalid_trade_id": F.col("trade_id") < 0,
@@ -82,7 +75,18 @@ def validate(events: DataFrame) -> DataFrame:
             | F.coalesce(F.col("contract_size") > MAX_CONTRACT_SIZE, F.lit(False))
         ),
     }
-    return events.withColumn("rejection", F.coalesce("rejection", first_broken(rules)))
+
+
+def validate(events: DataFrame) -> DataFrame:
+    """Judge decoded events; the first rule that one breaks becomes its ``rejection``.
+
+    Args:
+        events: The result of `decode`, with ``kafka_timestamp``.
+
+    Returns:
+        The same rows and columns, ``rejection`` filled where it was null and a rule is broken.
+    """
+    return judge(events, trade_rules())
 
 
 def observe(events: DataFrame, carried: Iterable[str] = ()) -> DataFrame:

@@ -23,7 +23,7 @@ from serving.exporter.audit import Reconciliations, Runs, Upkeep
 from serving.exporter.families import Reading, to_metrics
 from serving.exporter.freshness import Covered, contracts, landed
 from serving.exporter.lake import Log, Round
-from serving.exporter.tables import DeadLetterCounts, table_sizes
+from serving.exporter.tables import DeadLetterCounts, poison, table_sizes
 
 Source = Callable[[Round], Iterable[Reading]]
 # A round reads some files and asks the catalog a dozen questions.
@@ -140,5 +140,6 @@ def lake_exporter(settings: Settings, open_catalog: Callable[[], Catalog]) -> Ex
         "reconciliations": Reconciliations(twinned),
         "upkeep": Upkeep(),
         "dead_letters": DeadLetterCounts(),
+        "poison": poison,
     }
     return Exporter(open_catalog, Log(settings), sources, also=[runs.collect])

@@ -104,6 +104,12 @@ NEWEST_COMMIT = Family(
 DEAD_LETTERS = Family(
     "lakehouse_dead_letters_rows", "Rows of bronze.dead_letters.", ("stage", "reason")
 )
+POISON = Family(
+    "lakehouse_poison_events",
+    "Events set aside that passed every rule and that Spark cannot compute with.",
+    ("topic",),
+    is_counter=True,
+)
 
 # A dataset that fails must not be hidden by another that goes well after it.
 _RUN_OF = ("kind", "dataset")

@@ -1,4 +1,4 @@
-"""Sources that read a table's newest state: how big it is, and what was refused."""
+"""Sources that read a table's newest state: how big it is, what was refused and set aside."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import Table
 
 import schemas
+from lakehouse.poison import POISON_EVENTS
 from serving.exporter import families as f
 from serving.exporter.families import Family, Reading
 from serving.exporter.lake import Round
@@ -78,6 +79,18 @@ class DeadLetterCounts:
             key = (task.file.file_path, *sorted(file.file_path for file in task.delete_files))
             found[key] = self._counts.get(key) or _count(reader.to_table([task]))
         self._counts = found
+
+
+def poison(lake: Round) -> Iterator[Reading]:
+    """Yield how many events of each topic were set aside; they are few, so all are looked at."""
+    if (table := lake.table(POISON_EVENTS)) is None:
+        return
+    place = ("topic", "topic_generation", "kafka_partition", "kafka_offset")
+    noted = table.scan(selected_fields=place).to_arrow()
+    # One that was noted again after a crash is one.
+    found = Counter(noted.group_by(list(place)).aggregate([])["topic"].to_pylist())
+    for topic in schemas.landed_topics():
+        yield Reading(f.POISON, (topic,), found[topic])
 
 
 def _count(rows: pa.Table) -> Counter[tuple[str, str]]:

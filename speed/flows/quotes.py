@@ -14,7 +14,7 @@ from lakehouse.transforms.quotes import (
 )
 from speed.flow import append
 from speed.minutes import MinuteMemory
-from speed.rows import News, keep
+from speed.rows import News
 
 QUOTES_RT, SPREADS_RT = "silver.quotes_rt", "gold.spreads_1m_rt"
 
@@ -51,7 +51,7 @@ class QuotesFold:
         if news is None:
             return
         quotes = self._memory.fold(news.keys, news.rows)
-        spreads = keep(spreads_1m(quotes).where(news.moved))
+        # First what is still to be computed: if Spark cannot, nothing has been appended.
+        append(SPREADS_RT, spreads_1m(quotes).where(news.moved))
         append(QUOTES_RT, quotes.where(news.moved))
-        append(SPREADS_RT, spreads)
         self._memory.settle()

@@ -19,6 +19,8 @@ from confluent_kafka import Producer
 from embedded_lake import DEADLINE_SECONDS, EmbeddedLake, embedded_lake
 from pyspark.sql import SparkSession
 from trade_log import STORED_PRICE, payload, stored_decimal, stored_payload
+from wire_rubbish import SOUND as WHOLE
+from wire_rubbish import Cases, rubbish
 
 from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
@@ -28,6 +30,7 @@ from ingestion.lander.lander import Lander
 from lakehouse.intervals import Interval
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 from lakehouse.settings import Settings
+from schemas import landed_topics
 from speed.flows.trades import Trades
 from speed.query import start_query
 
@@ -40,24 +43,20 @@ HOUR_US = 3_600_000_000
 YEAR_9999_ENDS_US = 253_402_300_799_999_999
 YEAR_1_BEGINS_US = -62_135_596_800_000_000
 SOUND = payload(event_time=NOW)
-SCHEMA_7 = b"\x00\x00\x00\x00\x07"
+# Beside the trades, the lander meets what cannot be decoded on every other topic.
+OTHERS = sorted({*WHOLE} - {TRADES_TOPIC})
+
+
+def rubbish_of(topic: str) -> Cases:
+    return rubbish(WHOLE[topic], cut="truncated_payload")
 
 
 def stored(**fields: Any) -> bytes:
     return stored_payload(**{"event_time": NOW_US} | fields)
 
 
-# By name: the message's value, and the reason with which it must be refused.
-Cases = dict[str, tuple[bytes | None, str]]
-LANDER_REFUSES: Cases = {
-    "tombstone": (None, "empty_payload"),
-    "empty": (b"", "empty_payload"),
-    "random bytes": (b"\x9e\x1c\xc0\x1d\xca\xfe\x00\x7f", "bad_magic_byte"),
-    "JSON": (b'{"event_type":"TRADE","price":"100"}', "bad_magic_byte"),
-    "half a header": (b"\x00\x00\x00", "truncated_payload"),
-    "a header alone": (SOUND[:5], "truncated_payload"),
+LANDER_REFUSES: Cases = rubbish(SOUND, cut="truncated_payload") | {
     "cut within the symbol": (SOUND[:28], "truncated_payload"),
-    "an unknown schema": (SCHEMA_7 + SOUND[5:], "unknown_schema_id"),
     "a number for a text": (SOUND[:5] + b"\x53" + SOUND[6:], "truncated_payload"),
     "10 MB": (stored(symbol=b"X" * 10_000_000), "payload_too_large"),
 }
@@ -188,6 +187,10 @@ def produce(bootstrap_servers: str) -> list[Sent]:
 
         key = f"binance_spot:{event['symbol']}" if event else "binance_spot:BTCUSDT"
         producer.produce(TRADES_TOPIC, value, key, on_delivery=note)
+    for topic in OTHERS:
+        for value, _ in rubbish_of(topic).values():
+            producer.produce(topic, value)
+            producer.produce(topic, WHOLE[topic])
     assert producer.flush(DEADLINE_SECONDS) == 0
     return sent
 
@@ -259,6 +262,18 @@ def test_each_is_refused_once_with_its_reason_where_it_can_be_told(outcome: Outc
     )
     assert found == expected
     assert len(expected) == len(LANDER_REFUSES) + len(BATCH_REFUSES)
+
+
+@pytest.mark.parametrize("topic", OTHERS)
+def test_of_every_topic_the_lander_refuses_what_cannot_be_decoded(
+    outcome: Outcome, topic: str
+) -> None:
+    letters = of_topic(outcome.letters[0], topic)
+    assert {letter["stage"] for letter in letters} == {"lander"}
+    found = Counter((letter["payload"], letter["reason"]) for letter in letters)
+    assert found == Counter(rubbish_of(topic).values())
+    landed = outcome.lake.rows(f"SELECT payload FROM {landed_topics()[topic]}")
+    assert [row["payload"] for row in landed] == [WHOLE[topic]] * len(letters)
 
 
 def test_a_second_run_doubles_no_dead_letter(outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
 """Customers in batch: the same history in any order, and nothing touched that was not spoken of."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +14,11 @@ from pyspark.sql import functions as F
 
 import batch.datasets.customers
 from batch.datasets.customers import CUSTOMERS
+from batch.poison import PoisonedIntervalError
 from batch.quality import QualityError
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
+from lakehouse.poison import POISON_EVENTS
 from lakehouse.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -147,3 +149,51 @@ def test_a_history_that_cannot_be_is_not_published(
     with pytest.raises(QualityError, match=finding):
         lake.batch(interval)
     assert lake.states() == []
+
+
+def not_computable(*positions: int) -> Callable[[DataFrame], DataFrame]:
+    """A history that Spark cannot compute with changes at some places in the source's log."""
+    told = batch.datasets.customers.history
+
+    def history(seen: DataFrame) -> DataFrame:
+        divisor = F.when(F.col("source_position").isin(*positions), 0).otherwise(1)
+        return told(
+            seen.withColumn("source_position", (F.col("source_position") / divisor).cast("long"))
+        )
+
+    return history
+
+
+def test_the_poison_among_changes_is_set_aside_once_and_the_rest_goes_on(
+    lake: CustomerLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No rule is known to let such a change in; so the history is made not to bear two of them."""
+    changes = lives("C1")
+    poison = [change("u", 7, 41, customer="C1"), change("u", 7, 42, customer="C2")]
+    lake.batch(lake.land(*changes[:3]))
+    first, second = lake.land(changes[3], poison[0]), lake.land(*changes[4:], poison[1])
+    monkeypatch.setattr(batch.datasets.customers, "history", not_computable(41, 42))
+    lake.batch(second)
+    lake.batch(first)
+    lake.batch(second)
+    assert lake.history() == oracle(changes)
+    noted = lake.catalog.load_table(POISON_EVENTS).scan().to_arrow().to_pylist()
+    assert sorted((row["topic"], row["kafka_offset"]) for row in noted) == [
+        ("crm.customers", 4),
+        ("crm.customers", 8),
+    ]
+    dead = lake.catalog.load_table(DEAD_LETTERS).scan().to_arrow().to_pylist()
+    assert sorted((row["reason"], row["kafka_offset"], row["detail"]) for row in dead) == sorted(
+        ("poison", row["kafka_offset"], row["error"]) for row in noted
+    )
+    assert all("DIVIDE_BY_ZERO" in row["error"] for row in noted)
+
+
+def test_no_change_is_set_aside_for_what_it_is_not_the_cause_of(
+    lake: CustomerLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.batch(lake.land(change("c", 0, 1)))
+    monkeypatch.setattr(batch.datasets.customers, "history", not_computable(1))
+    with pytest.raises(PoisonedIntervalError, match=r"customers of .*DIVIDE_BY_ZERO"):
+        lake.batch(lake.land(change("u", 5, 2)))
+    assert len(lake.catalog.load_table(POISON_EVENTS).scan().to_arrow()) == 0

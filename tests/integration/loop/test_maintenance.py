@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pytest
 from fill_log import fill
 from fills_lake import FillsLake
@@ -291,6 +292,28 @@ def test_retention_deletes_whole_partitions_that_are_too_old(busy: SmallLake) ->
     )
 
 
+def test_the_retention_that_contracts_ship_ends_between_two_partitions(lake: SmallLake) -> None:
+    """The day in which a row is just old enough is whole still, and the one before it is gone."""
+    noon, minute = datetime(2024, 8, 9, 12, tzinfo=UTC), timedelta(minutes=1)
+    kept_since = {
+        "bronze.market_trades": ("ingested_at", datetime(2017, 8, 9, tzinfo=UTC)),
+        "gold.bars_1m": ("window_start", datetime(2023, 8, 9, tzinfo=UTC)),
+    }
+    values: dict[str, Any] = {"venue": "binance_spot", "symbol": "BTCUSDT", "payload": b""}
+    values |= dict.fromkeys(("kafka_timestamp", "event_time"), noon)
+    for name, (column, since) in kept_since.items():
+        schema = schemas.contract(name).arrow_schema()
+        row = {field.name: values.get(field.name, 0) for field in schema if not field.nullable}
+        rows = [row | {column: time} for time in (since - minute, since, noon)]
+        lake.catalog.load_table(name).append(pa.Table.from_pylist(rows, schema))
+    wanted = [schemas.contract(name) for name in kept_since]
+    reports = Maintenance(lake.spark, lake.catalog, noon).run(wanted)
+    assert [report.outcome for report in reports] == [Outcome.DONE, Outcome.DONE], reports
+    for name, (column, since) in kept_since.items():
+        left = lake.catalog.load_table(name).scan().to_arrow()[column].to_pylist()
+        assert sorted(left) == [since, noon], name
+
+
 def test_orphans_go_when_they_are_old(lake: SmallLake) -> None:
     lake.produce(trade(1))
     lake.land()
@@ -364,3 +387,5 @@ def test_layers_at_work_meanwhile_lose_nothing(lake: SmallLake) -> None:
     lake.batch(lake.land())
     lake.stream()
     assert_complete(lake)
+    states = RunLog(lake.catalog).newest("batch", "trades")
+    assert {state.status for state in states} == {Status.PUBLISHED}, "a commit failed towards a run"

@@ -21,9 +21,9 @@ from pyspark.sql import DataFrame, SparkSession
 from small_lake import EPOCH, RECORDS, SmallLake, trade
 from trade_log import payload
 
+import lakehouse.isolation
 import lakehouse.transforms.fills
 import lakehouse.transforms.trades
-import speed.isolation
 from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
 from batch.poison import PoisonedIntervalError
@@ -34,6 +34,7 @@ from ingestion.delivery import producer_settings
 from ingestion.lander.lander import Lander
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
+from lakehouse.isolation import MOST_POISON, PoisonedStreamError
 from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.poison import is_of_data
 from lakehouse.settings import Settings
@@ -43,7 +44,7 @@ from serving.engine import SqlEngine
 from speed import metrics, patience
 from speed.flow import observations
 from speed.flows.trades import Trades
-from speed.isolation import MOST_POISON, PoisonedStreamError, isolate
+from speed.isolation import isolate
 from speed.query import run_query
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -165,18 +166,18 @@ def stages(
             ],
         )
         with patched.context() as strict:
-            strict.setattr(speed.isolation, "MOST_POISON", 0)
+            strict.setattr(lakehouse.isolation, "MOST_POISON", 0)
             with pytest.raises(StreamingQueryException, match="PoisonedStreamError") as told:
                 loop.stream()
             assert is_of_data(told.value)  # what is isolated and is of data is tried no more
         found["more than is borne"] = loop.look()
-        note = speed.isolation.note_poison
+        note = lakehouse.isolation.note_poison
         with patched.context() as crashing:
-            crashing.setattr(speed.isolation, "note_poison", crash_before(note))
+            crashing.setattr(lakehouse.isolation, "note_poison", crash_before(note))
             with pytest.raises(StreamingQueryException, match="CrashError"):
                 loop.stream()
             found["crashed before it was noted"] = loop.look()
-            crashing.setattr(speed.isolation, "note_poison", crash_after(note))
+            crashing.setattr(lakehouse.isolation, "note_poison", crash_after(note))
             with pytest.raises(StreamingQueryException, match="CrashError"):
                 loop.stream()
         found["crashed after it was noted"] = loop.look()

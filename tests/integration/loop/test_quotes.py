@@ -11,25 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lake_histories import Step, few_histories, histories, play
 from pyspark.sql import SparkSession
+from quote_log import LATE, payload, quote
 from small_lake import EPOCH, SmallLake
 
-import schemas
 from batch.datasets.quotes import Quotes as QuotesDataset
 from demo.oracle import compare
 from demo.quotes import naive_quotes, naive_spreads
 from ingestion.adapters import venue_named
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from schemas.registry import ContractRegistry
-from schemas.wire import EventCodec
 from serving.engine import SqlEngine
 from speed.flows.quotes import Quotes as QuotesFlow
 
 pytestmark = pytest.mark.integration
 
-CODEC = EventCodec(ContractRegistry(), 1_000_000, schemas.topics()["market.quotes"])
-# The last seconds of a day: some quotes are of the next.
-LATE = datetime(2024, 8, 8, 23, 59, 58, tzinfo=UTC)
 KEY = ("venue", "symbol", "window_start")
 WITHOUT_TIME = "update_id = 8"
 MARKED = "SELECT time_source, event_time"
@@ -44,23 +39,7 @@ class QuotesLake(SmallLake):
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
         """Return the payload of a quote."""
-        return CODEC.encode(event)
-
-
-def quote(number: int = 1, second: float = 0, **fields: Any) -> dict[str, Any]:
-    return {
-        "venue": "binance_spot",
-        "symbol": "BTCUSDT",
-        "update_id": number,
-        "event_time": LATE + timedelta(seconds=second),
-        "time_source": "EXCHANGE",
-        "bid_price": Decimal(100 + number % 3),
-        "bid_quantity": Decimal(2),
-        "ask_price": Decimal("103.00000001"),
-        "ask_quantity": Decimal(1),
-        "quantity_unit": "BASE",
-        "received_at": None,
-    } | fields
+        return payload(event)
 
 
 def quote_without_time(number: int, second: float) -> dict[str, Any]:

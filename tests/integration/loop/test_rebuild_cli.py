@@ -17,8 +17,10 @@ from batch.activity import ACTIVITY
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 
-pytestmark = pytest.mark.integration
+# Three commands, each with a Spark of its own.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
+DEADLINE_SECONDS = 250.0
 DIFFER = 3
 
 
@@ -35,6 +37,7 @@ def rebuild(settings: Settings, *words: str) -> Said:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        timeout=DEADLINE_SECONDS,
     )
     return Said(done.returncode, done.stdout)
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_rubbish import SOUND, rubbish
 
 from ingestion.lander.columns import (
     LATEST_US,
@@ -19,13 +20,14 @@ from ingestion.lander.columns import (
     stamp,
 )
 from ingestion.lander.peek import layouts, peek, peek_one
+from lakehouse.kafka import TRADES_TOPIC
 from schemas.layouts import UnreadableSchemaError, layout_of
 from schemas.registry import ContractRegistry
-from schemas.wire import EventCodec, UndecodableError
+from schemas.wire import EventCodec, Reason, UndecodableError
 
 MAX_BYTES = 10_000
 CODEC = EventCodec(ContractRegistry(), MAX_BYTES)
-LAYOUTS = layouts(ContractRegistry(), "market.trades")
+LAYOUTS = layouts(ContractRegistry(), TRADES_TOPIC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGS = st.integers(-(2**63), 2**63 - 1)
 
@@ -90,9 +92,9 @@ def prefix(texts: tuple[bytes, bytes, bytes], trade_id: int, event_time_us: int)
     return b"\0\0\0\0\1" + body + varint(trade_id) + varint(event_time_us)
 
 
-def sort(*payloads: bytes | None) -> tuple[pa.Table, pa.Table]:
+def sort(*payloads: bytes | None, topic: str = TRADES_TOPIC) -> tuple[pa.Table, pa.Table]:
     messages = [FakeMessage(10 + n, payload) for n, payload in enumerate(payloads)]
-    sorter = EventSorter(ContractRegistry(), "market.trades", max_payload_bytes=MAX_BYTES)
+    sorter = EventSorter(ContractRegistry(), topic, max_payload_bytes=MAX_BYTES)
     found = sorter.sort(message_columns(messages))
     return found.accepted, found.refused
 
@@ -144,29 +146,21 @@ def test_slices_of_larger_arrays_are_read_right() -> None:
     assert peek(pa.array([b"", b""], pa.binary()), LAYOUTS).read.tolist() == [False, False]
 
 
-@pytest.mark.parametrize(
-    ("payload", "reason"),
-    [
-        (None, "empty_payload"),
-        (b"", "empty_payload"),
-        (b"{}", "bad_magic_byte"),
-        (b"\0\0\0", "truncated_payload"),
-        (event()[:12], "truncated_payload"),
-        (b"\0\0\0\0\x63" + event()[5:], "unknown_schema_id"),
-        (b"\0" * (MAX_BYTES + 1), "payload_too_large"),
-        (b"\0\0\0\0\1\x02\xffabc", "undecodable_payload"),
-    ],
-)
-def test_what_nobody_can_decode_is_refused_with_its_reason(
-    payload: bytes | None, reason: str
-) -> None:
-    accepted, refused = sort(event(), payload, event())
-    assert accepted["kafka_offset"].to_pylist() == [10, 12]
-    (row,) = refused.to_pylist()
-    assert (row["kafka_offset"], row["stage"], row["reason"]) == (11, "lander", reason)
-    assert row["payload"] == payload
-    assert row["topic"] == "market.trades"
-    assert row["detail"]
+@pytest.mark.parametrize("topic", SOUND)
+def test_what_nobody_can_decode_is_refused_with_its_reason(topic: str) -> None:
+    sound = SOUND[topic]
+    cases = rubbish(sound, cut="truncated_payload")
+    assert {reason for _, reason in cases.values()} == set(Reason)
+    payloads = [payload for payload, _ in cases.values()]
+    accepted, refused = sort(sound, *payloads, sound + b"left over", topic=topic)
+    assert accepted["payload"].to_pylist() == [sound, sound + b"left over"]
+    rows = refused.to_pylist()
+    assert {row["kafka_offset"]: row["reason"] for row in rows} == {
+        offset: reason for offset, (_, reason) in enumerate(cases.values(), start=11)
+    }
+    assert [row["payload"] for row in rows] == payloads
+    assert {(row["stage"], row["topic"]) for row in rows} == {("lander", topic)}
+    assert all(row["detail"] for row in rows)
 
 
 def test_what_spark_can_decode_is_left_to_the_layers_behind() -> None:

@@ -20,7 +20,7 @@ BEATING = (
     "from lakehouse.settings import get_settings; "
     "Heartbeat(get_settings(), sys.argv[1]).beat(); time.sleep(600)"
 )
-VERBS = {"land": BEATING, "speed": BEATING, "schemas": "pass"}
+VERBS = {"land": BEATING, "speed": BEATING, "files": BEATING, "schemas": "pass"}
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_up_starts_all_in_order_and_down_stops_all(
 ) -> None:
     told: list[str] = []
     operations.up(settings, told.append)
-    assert running(settings) == ["kafka", "land", "speed"]
+    assert running(settings) == ["kafka", "land", "speed", "files"]
     assert told[:3] == ["starting kafka", "making the topics", "making the tables"]
     by_name = {entry.name: entry for entry in operations.status(settings)}
     assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "ready")
     assert (by_name["land"].memory_bytes or 0) > 0
-    assert operations.down(settings) == ["speed", "land", "kafka"]
+    assert operations.down(settings) == ["files", "speed", "land", "kafka"]
     assert running(settings) == []
     assert operations.down(settings) == []
 
@@ -112,7 +112,12 @@ def test_a_killed_layer_is_dead_until_up_starts_it_again(
     while record.alive and time.monotonic() < deadline:
         time.sleep(0.01)
     states = {entry.name: entry.state for entry in operations.status(settings)}
-    assert states == {"kafka": "running", "land": "dead", "speed": "stopped"}
+    assert states == {
+        "kafka": "running",
+        "land": "dead",
+        "speed": "stopped",
+        "files": "stopped",
+    }
     operations.up(settings, lambda _: None, only=["land"])
     assert running(settings) == ["kafka", "land"]
 

@@ -1,7 +1,9 @@
 """What was released stays; what was not may still change. Seen as people see it: by the verbs."""
 
 import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from schema_drafts import Document, Draft, optional, renamed
@@ -25,6 +27,24 @@ def deployed(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> Draft:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(draft.folder / "home"))
     get_settings.cache_clear()
     return draft
+
+
+@pytest.fixture
+def committed(deployed: Draft) -> Draft:
+    """The draft in a repository of its own."""
+    git(deployed, "init")
+    commit(deployed)
+    return deployed
+
+
+def git(draft: Draft, *words: str) -> None:
+    who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", draft.folder, *who, *words], check=True, capture_output=True)
+
+
+def commit(draft: Draft) -> None:
+    git(draft, "add", "--all")
+    git(draft, "commit", "--message", "As it is now")
 
 
 def run(verb: str) -> str:
@@ -202,18 +222,72 @@ def test_what_is_refused_is_neither_released_nor_applied(deployed: Draft) -> Non
     assert not load_catalog(get_settings()).list_namespaces(), "no table was made"
 
 
-def test_a_field_changes_its_name_and_its_width_and_goes(deployed: Draft) -> None:
+def test_a_field_changes_its_name_and_its_width_and_goes(committed: Draft) -> None:
+    """A lake that is as any of the releases were can be brought up to date."""
+    deployed = committed
     add_fee(deployed)
     run("release")
+    commit(deployed)
     deployed.next_version(3, lambda fields: renamed(fields, "fee", "charge"), of=BRONZE)
     deployed.change(SILVER, "fee", name="charge", aliases=["fee"], physicalType="decimal(28,8)")
     released = run("release")
     assert "released: silver.trades: renamed fee to charge" in released
     assert "released: silver.trades: widened charge to decimal(28, 8)" in released
+    commit(deployed)
     deployed.next_version(4, lambda fields: fields.pop("charge"), of=BRONZE)
     deployed.drop(SILVER, "charge")
     assert "released: silver.trades: dropped charge" in run("release")
-    assert "sound" in run("check")
+    assert "held against 4 states" in run("check")
+
+
+def require_price(draft: Draft) -> None:
+    """Make a breaking change, and let released.json say that it always was so."""
+    draft.change(SILVER, "price", required=True)
+    schemas.contracts.cache_clear()
+    (draft.folder / "released.json").write_text(
+        Released.now(schemas.contracts(), ContractRegistry()).to_json()
+    )
+
+
+def test_a_release_that_is_edited_with_the_contract_is_still_what_it_was(committed: Draft) -> None:
+    require_price(committed)
+    for verb in ("check", "release"):
+        assert run(verb).startswith("refused: silver.trades.price: was optional")
+    commit(committed)
+    assert run("check").startswith("refused: silver.trades.price: was optional")
+
+
+def test_a_release_that_is_deleted_is_still_what_it_was(committed: Draft) -> None:
+    (committed.folder / "released.json").unlink()
+    assert "held against 2 states" in run("check")
+    commit(committed)
+    committed.change(SILVER, "price", required=True)
+    assert run("release").startswith("refused: silver.trades.price: was optional")
+
+
+def test_a_release_that_a_merge_left_out_is_still_what_it_was(committed: Draft) -> None:
+    git(committed, "checkout", "-b", "fee")
+    add_fee(committed)
+    run("release")
+    commit(committed)
+    git(committed, "checkout", "-")
+    git(committed, "merge", "--strategy=ours", "fee")
+    said = run("check")
+    assert "market.trades-value: id 2: was released and is gone" in said
+    assert "silver.trades.fee: the column is in the table only" in said
+
+
+def test_a_clone_without_its_history_is_refused(
+    committed: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(committed, "clone", "--depth=1", f"file://{committed.folder}", str(tmp_path / "shallow"))
+    Draft(tmp_path / "shallow").deploy(monkeypatch)
+    assert "is a shallow clone" in run("check")
+
+
+def test_a_repository_that_git_cannot_read_is_refused(deployed: Draft) -> None:
+    (deployed.folder / ".git").mkdir()
+    assert run("check").startswith(f"refused: {deployed.folder}: git rev-parse: fatal")
 
 
 def test_a_partitioning_may_change(deployed: Draft) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,37 +14,6 @@ from lakehouse.transforms.trades import OBSERVED_COLUMNS, resolve
 
 Observed = Callable[..., DataFrame]
 Decoded = Callable[..., DataFrame]
-
-BAD_EVENTS: dict[str, dict[str, Any]] = {
-    "unknown_event_type": {"event_type": "BUST"},
-    "invalid_venue": {"venue": "Binance Spot"},
-    "invalid_symbol": {"symbol": "btc/usdt"},
-    "invalid_trade_id": {"trade_id": -1},
-    "event_time_too_old": {"event_time": datetime(1999, 12, 31, 23, 59, tzinfo=UTC)},
-    "event_time_in_future": {"event_time": NOON + timedelta(hours=1, microseconds=1)},
-    "missing_price": {"price": None},
-    "non_positive_price": {"price": Decimal(0)},
-    "missing_quantity": {"quantity": None},
-    "non_positive_quantity": {"quantity": Decimal("-0.00000001")},
-    "unknown_quantity_unit": {"quantity_unit": "LOT"},
-    "missing_contract_size": {"quantity_unit": "CONTRACT"},
-    "implausible_size": {"price": Decimal(10**9), "quantity": Decimal(10**9)},
-}
-BAD_PAYLOADS = {
-    "empty_payload": b"",
-    "payload_too_large": payload() + b"x" * 1_000_000,
-    "bad_magic_byte": b"\x01" + payload()[1:],
-    "truncated_payload": payload()[:4],
-    "unknown_schema_id": b"\x00\xff\xff\xff\xff" + payload()[5:],
-    "undecodable_payload": payload()[:-4],
-}
-
-
-def test_each_rule_refuses_with_its_reason_and_the_rest_goes_on(decoded: Decoded) -> None:
-    reasons = [*BAD_PAYLOADS, *BAD_EVENTS, None]
-    payloads = [*BAD_PAYLOADS.values(), *(payload(**bad) for bad in BAD_EVENTS.values()), payload()]
-    rows = decoded(payloads).orderBy("log_position").collect()
-    assert [row.rejection for row in rows] == reasons
 
 
 def test_random_bytes_are_refused(decoded: Decoded) -> None:

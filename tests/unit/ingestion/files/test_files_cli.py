@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from urllib.request import urlopen
 from wsgiref.simple_server import WSGIServer
 
@@ -57,6 +58,26 @@ def test_a_refused_file_is_said_and_ends_in_an_error(lake: FileLake, desk: Path)
     (verdict,) = json.loads(result.stdout.splitlines()[-1])
     assert (verdict["status"], verdict["rows_loaded"]) == ("REFUSED", 0)
     assert "instruments.symbol" in verdict["detail"]
+
+
+def test_a_drop_has_the_verdict_also_where_a_watcher_would_take_the_file_at_once(
+    lake: FileLake, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher waits for the folder, and finds nothing in it."""
+    file = desk / "instruments.csv"
+    file.write_text(csv_of(instrument()))
+    place = DropFolder.place
+
+    def seen_at_once(folder: DropFolder, source: Path, dataset: str) -> Path:
+        path = place(folder, source, dataset)
+        watcher = Thread(target=lake.loader.load, args=[path])
+        watcher.start()
+        watcher.join(0.5)
+        return path
+
+    monkeypatch.setattr(DropFolder, "place", seen_at_once)
+    assert "instruments.csv: LOADED, 1 rows" in run("drop", str(file)).output
+    assert lake.verdicts() == [("instruments.csv", "LOADED")]
 
 
 def test_a_file_of_which_nobody_says_what_it_holds_is_asked_about(
