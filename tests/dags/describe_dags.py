@@ -52,13 +52,14 @@ def describe() -> dict[str, Any]:
             os.path.basename(one.file): one.duration.total_seconds()  # noqa: PTH119
             for one in BAG.dagbag_stats
         },
-        "dags": {name: _described(dag) for name, dag in BAG.dags.items()},
+        # As the scheduler knows them: what cannot be handed on to it is no DAG.
+        "dags": {name: _described(dag, _scheduled(name)) for name, dag in BAG.dags.items()},
     }
 
 
-def _described(dag: Any) -> dict[str, Any]:
+def _described(dag: Any, scheduled: Any) -> dict[str, Any]:
     return {
-        "timetable": type(dag.timetable).__name__,
+        "timetable": type(scheduled.timetable).__name__,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "tags": sorted(dag.tags),
