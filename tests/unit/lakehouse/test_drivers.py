@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from lakehouse.cluster import drivers
-from lakehouse.settings import Settings
+from lakehouse.processes import LOOPBACK
+from lakehouse.settings import EVERYWHERE, Settings
 from lakehouse.stack import spark
 from lakehouse.stack.installation import Installation
 
@@ -24,17 +25,16 @@ def test_a_driver_knows_the_home_and_nothing_of_airflow_or_of_the_submitters_con
     ):
         monkeypatch.setenv(name, "the submitter's own")
     monkeypatch.setenv("LAKEHOUSE_SPARK_EXECUTORS", "1")
-    told = settings(tmp_path, network="services", spark_secret=SecretStr("of the cluster"))
+    secret = SecretStr("of the cluster")
+    told = settings(tmp_path, network="services", spark_secret=secret)
     environ = drivers._environ(told)
     assert "the submitter's own" not in environ.values()
     assert environ["LAKEHOUSE_SPARK_EXECUTORS"] == "1"
     assert environ["LAKEHOUSE_HOME"] == str(tmp_path)
-    assert environ["_SPARK_AUTH_SECRET"] == "of the cluster"
+    assert environ["_SPARK_AUTH_SECRET"] == secret.get_secret_value()
 
 
-@pytest.mark.parametrize(
-    ("network", "address"), [("loopback", "127.0.0.1"), ("services", "0.0.0.0")]
-)
+@pytest.mark.parametrize(("network", "address"), [("loopback", LOOPBACK), ("services", EVERYWHERE)])
 def test_a_driver_listens_on_the_loopback_or_in_its_container(
     tmp_path: Path, network: str, address: str
 ) -> None:
@@ -47,4 +47,4 @@ def test_a_master_that_is_no_cluster_takes_no_driver(tmp_path: Path) -> None:
 
 
 def test_a_worker_is_at_the_address_on_its_way_to_the_master(tmp_path: Path) -> None:
-    assert spark._own_address(Installation(settings(tmp_path))) == "127.0.0.1"
+    assert spark._own_address(Installation(settings(tmp_path))) == LOOPBACK
