@@ -25,6 +25,7 @@ from lakehouse.settings import EVERYWHERE, Settings
 
 CLIENT = "org.apache.spark.deploy.Client"
 LAUNCHER = "org.apache.spark.deploy.PythonRunner"
+# Variables of whoever submits that no driver is to have.
 OWN = re.compile(r"_?AIRFLOW|PG|LAKEHOUSE_SPARK_DRIVER_HOST$|HOSTNAME$")
 DRIVER_ID = re.compile(r"driver-\d{14}-\d{4}")
 # The verb's own JVM beside its heap, its Python, and the launcher.
@@ -140,19 +141,14 @@ def _client(settings: Settings, *words: str) -> str:
     argv += [f"-Dlog4j2.configurationFile={infra_file('spark/client.log4j2.properties').as_uri()}"]
     argv += ["-Dspark.authenticate=true", "-Dspark.network.crypto.enabled=true"] if secret else []
     argv += ["-cp", f"{spark_home()}/jars/*", CLIENT, *words]
-    # The driver gets this environment, and nothing of it is an argument that others could read.
-    # The master keeps it. So what is this process's own stays here: Airflow's secrets, and where
-    # this container is.
-    environ = {name: value for name, value in os.environ.items() if not OWN.match(name)} | {
-        "LAKEHOUSE_HOME": str(settings.home.absolute()),
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": EVERYWHERE if settings.network == "services" else LOOPBACK,
-    }
-    if secret:
-        environ["_SPARK_AUTH_SECRET"] = secret.get_secret_value()
     try:
         done = subprocess.run(  # noqa: S603
-            argv, env=environ, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+            argv,
+            env=_environ(settings),
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise DriverError(
@@ -167,6 +163,23 @@ def _client(settings: Settings, *words: str) -> str:
             f"{said[-1] if said else f'exit code {done.returncode}'}"
         )
     return found[0]
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """Return the environment of the client, which the driver gets too.
+
+    Nothing of it is an argument that others could read. But the master keeps it, so what is this
+    process's own stays here: Airflow's secrets, and where this container is.
+    """
+    environ = {name: value for name, value in os.environ.items() if not OWN.match(name)} | {
+        "LAKEHOUSE_HOME": str(settings.home.absolute()),
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        # Of whoever runs with it, wherever that is.
+        "SPARK_LOCAL_IP": EVERYWHERE if settings.network == "services" else LOOPBACK,
+    }
+    if settings.spark_secret:
+        environ["_SPARK_AUTH_SECRET"] = settings.spark_secret.get_secret_value()
+    return environ
 
 
 def _page(url: str) -> str:

@@ -28,8 +28,9 @@ OTHERS = {
     "airflow-triggerer": ("triggerer", "triggerer"),
 }
 USERS = ("admin", "viewer")
+PASSWORDS_FILE = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 # The triggerer's with a watch of the drop folder, and a verb that waits for the lander.
-MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 480}
+MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 600}
 PROBE_SECONDS = 2.0
 SECRETS = (
     f"{postgresql.NAME}-{NAME}",
@@ -80,16 +81,17 @@ def _launch_api(installation: Installation) -> Launch:
     # The tables are made, or brought up to date, by the one that all others wait for.
     prepare = f'"{program}" db migrate && "{program}" pools import "{pools}"'
     script = f'{prepare} && exec "{program}" api-server {serve}'
-    return Launch(["/bin/sh", "-c", script], _environ(installation), port)
+    environ = _environ(installation)
+    users = {user: installation.secret(f"{NAME}-{user}") for user in USERS}
+    # It alone asks who somebody is.
+    write_secretly(Path(environ[PASSWORDS_FILE]), json.dumps(users).encode())
+    return Launch(["/bin/sh", "-c", script], environ, port)
 
 
 def _environ(installation: Installation) -> dict[str, str]:
     own, home = installation.certificate(API), installation.home / NAME
     folder = dags_folder()
     home.mkdir(parents=True, exist_ok=True)
-    passwords = home / "passwords.json"
-    users = {user: installation.secret(f"{NAME}-{user}") for user in USERS}
-    write_secretly(passwords, json.dumps(users).encode())
     user = f"{NAME}:{quote(installation.secret(f'{postgresql.NAME}-{NAME}'), safe='')}"
     database = f"{user}@{installation.address(postgresql.NAME)}/{NAME}"
     authority, address = str(installation.authority.file), f"https://{installation.address(API)}"
@@ -98,7 +100,7 @@ def _environ(installation: Installation) -> dict[str, str]:
         "AIRFLOW_CONFIG": str(infra_file("airflow/airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
         "AIRFLOW__CORE__FERNET_KEY": _fernet_key(installation.secret(f"{NAME}-fernet")),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        PASSWORDS_FILE: str(home / "passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
             f"postgresql+psycopg2://{database}?sslmode=verify-full&sslrootcert={authority}"

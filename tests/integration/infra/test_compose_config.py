@@ -74,3 +74,8 @@ def test_what_is_merged_from_fragments_is_what_was_meant(settings: Settings) -> 
     assert speed["stop_grace_period"] == "35s"
     assert speed["logging"]["options"]["tag"] == "{{.Name}}"
     assert told["networks"]["storage"]["internal"] is True
+    scheduler, drivers = told["services"]["airflow-scheduler"], told["services"]["spark-drivers"]
+    assert "ports" not in scheduler
+    assert {*drivers["depends_on"]} == {"init", "spark-master"}
+    # Only who sets a first hour passes one on.
+    assert not {name for name in scheduler["environment"] if name.endswith("_HOUR")}

@@ -129,6 +129,18 @@ def test_a_server_keeps_its_data(manifests: list[Manifest]) -> None:
         assert mount["mountPath"] == f"/var/lib/lakehouse/{name}"
 
 
+def test_what_several_write_is_one_claim_for_all_of_them(
+    manifests: list[Manifest], pods: dict[str, Manifest]
+) -> None:
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    assert {*claims} == {"airflow", "drop", "keys"}
+    for name, claim in claims.items():
+        assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+        wanted = {"name": name, "persistentVolumeClaim": {"claimName": name}}
+        assert wanted in pods["airflow-scheduler"]["spec"]["volumes"]
+    assert "airflow" in {volume["name"] for volume in pods["airflow-api"]["spec"]["volumes"]}
+
+
 def test_files_of_infra_are_given_as_they_are(manifests: list[Manifest]) -> None:
     maps = of_kind(manifests, "ConfigMap")
     assert maps["loki-0"]["data"] == {
