@@ -82,7 +82,7 @@ def configure_lineage(process: str, settings: Settings) -> None:
     """Tell the lineage of this process's runs to the address of the settings, if there is one.
 
     Args:
-        process: Begins the names of files.
+        process: Names its file, where the address is a folder.
         settings: Name the address.
     """
     _tellers.clear()

@@ -120,8 +120,8 @@ def _transport(process: str, address: str) -> Transport:
         return HttpTransport(HttpConfig(address, timeout=REQUEST_SECONDS, retry={"total": 0}))
     folder = Path(url2pathname(urlsplit(address).path))
     folder.mkdir(parents=True, exist_ok=True)
-    # A file for each event: of several processes, none writes into another's line.
-    return FileTransport(FileConfig(str(folder / f"{process}-{os.getpid()}")))
+    # Opened for each event, and written to its end in one piece: processes may share it.
+    return FileTransport(FileConfig(str(folder / f"{process}.jsonl"), append=True))
 
 
 def _run_facets(run: LineageRun) -> dict[str, RunFacet]:
