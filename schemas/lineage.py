@@ -75,7 +75,7 @@ def column_place(name: str) -> Place:
     """
     place = _place(name)
     if place.of not in schemas.contracts():
-        raise UnknownColumnError(f"{name}: no contract states a table {place.of or name}")
+        raise UnknownColumnError(f"{name}: no contract states a table {place.of.rstrip('.')}")
     if place.name.partition(".")[0] not in (known := schemas.contract(place.of).column_names):
         raise UnknownColumnError(f"{name}: {place.of} has the columns {', '.join(known)}")
     return place
@@ -89,7 +89,7 @@ def upstream(place: Place) -> tuple[Place, ...]:
     if place.kind is not Kind.TABLE:
         return ()
     table = schemas.contract(place.of)
-    if table.topics:
+    if _is_landed(table):
         return _of_message(table, place.name)
     if table.files:
         column, _, field = place.name.partition(".")
@@ -116,6 +116,10 @@ def _sources(table: TableContract, column: Column) -> tuple[str, ...]:
     return (f"{schemas.landed_topics()[source]}.{PAYLOAD}.{column.name}",)
 
 
+def _is_landed(table: TableContract) -> bool:
+    return any(topic.versions for topic in table.topics)
+
+
 def _of_message(table: TableContract, name: str) -> tuple[Place, ...]:
     (topic,) = table.topics
     column, _, field = name.partition(".")
@@ -129,7 +133,7 @@ def _of_message(table: TableContract, name: str) -> tuple[Place, ...]:
 def _in_speed_layer(source: Place) -> tuple[Place, ...]:
     """Return what the speed layer has in place of a column: one of its own, or of the log."""
     table = schemas.contract(source.of)
-    if table.topics:
+    if _is_landed(table):
         return _of_message(table, source.name)
     return (Place(Kind.TABLE, table.speed_twin or table.name, source.name),)
 
