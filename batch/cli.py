@@ -12,6 +12,7 @@ from batch.rebuild.cli import app as rebuild_app
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import VerdictError
 from lakehouse.intervals import Interval, parse_time
+from lakehouse.lineage import configure_lineage
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
@@ -58,6 +59,7 @@ def batch(
     settings = get_settings("batch")
     configure_logging("batch", settings.log_level)
     configure_tracing("batch", settings.otlp_endpoint)
+    configure_lineage("batch", settings)
     spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
     try:
         wait_until_landed(catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds)
@@ -162,6 +164,7 @@ def backfill(
         return
     configure_logging("backfill", settings.log_level)
     configure_tracing("backfill", settings.otlp_endpoint)
+    configure_lineage("backfill", settings)
     spark = spark_session(settings, "backfill")
     try:
         # A session of its own for each: their temporary views must not meet.
@@ -202,6 +205,7 @@ def reconcile(start: Start, end: End, dataset: Datasets = None, as_json: AsJson 
     settings = get_settings("batch")
     configure_logging("reconcile", settings.log_level)
     configure_tracing("reconcile", settings.otlp_endpoint)
+    configure_lineage("reconcile", settings)
     spark, catalog = spark_session(settings, "reconcile"), load_catalog(settings)
     try:
         records = [

@@ -16,6 +16,7 @@ from batch.dataset import Dataset, Work, Written, bronze_table
 from batch.inputs import ingested_in, ingested_positions, landed, touched_hours, within
 from batch.inspection import ask, inspect
 from batch.landing import landed_snapshot
+from batch.lineage import told
 from batch.poison import PoisonedIntervalError, isolate_among, naming_poison
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.quality import QualityError
@@ -111,7 +112,9 @@ class BatchJob:
                 return self._publish_but_poison(run, runs)
 
         try:
-            report = replace(attempt(), conflicts=conflicts.count)
+            with told(self.catalog, run, self.dataset.tables) as rows:
+                report = replace(attempt(), conflicts=conflicts.count)
+                rows.update(report.rows)
         except Exception as error:
             runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
             if isinstance(error, AuditError | QualityError):

@@ -21,6 +21,7 @@ from batch.comparison import Comparison, compare, newest_versions
 from batch.conflicts import CommitConflictError, conflicts
 from batch.dataset import Dataset, bronze_table
 from batch.inputs import pinned
+from batch.lineage import told
 from batch.pairs import Pair
 from batch.retirement import retired_before
 from batch.runs import Run, RunLog
@@ -88,8 +89,13 @@ class Reconciliation:
                 f"batch has not published {name} of {', '.join(map(str, gaps))}: run it before "
                 "reconciling"
             )
-        with run_span("reconcile", name, interval):
-            return self._run(Run("reconcile", name, interval, ()))
+        run = Run("reconcile", name, interval, ())
+        compared = [table for pair in self.dataset.pairs for table in (pair.batch, pair.speed)]
+        with (
+            run_span(run.kind, name, interval),
+            told(self.catalog, run, (RECONCILIATIONS,), reads=compared),
+        ):
+            return self._run(run)
 
     def _run(self, run: Run) -> list[Record]:
         describe_span({RUN: run.run_id})

@@ -24,6 +24,7 @@ from batch.inputs import ingested_in, landed, pinned
 from batch.inspection import inspect
 from batch.job import CONFLICT_BUDGET_SECONDS, Report
 from batch.landing import NotLandedError
+from batch.lineage import told
 from batch.publication import Branch, Conflicts, PublishConflictError, branches
 from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
@@ -180,7 +181,9 @@ class ReferenceJob:
                 return self._publish(run, runs, seen)
 
         try:
-            report = replace(attempt(), conflicts=conflicts.count)
+            with told(self.catalog, run, self.dataset.tables) as rows:
+                report = replace(attempt(), conflicts=conflicts.count)
+                rows.update(report.rows)
         except Exception as error:
             runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
             raise

@@ -17,16 +17,29 @@ An hour that is run again changes nothing, unless a definition has changed since
 `start` and `end`. Hours go in order, one at a time; backfills of past hours may go beside them.
 """
 
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, WeightRule, task, task_group
+from airflow.sdk import (
+    DAG,
+    AsyncCallback,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    WeightRule,
+    task,
+    task_group,
+)
 from airflow.sdk.exceptions import AirflowSkipException
+from lakehouse_alerts import tell_lateness
 from lakehouse_assets import RECONCILED_HOURS, hours_done
 from lakehouse_cluster import LakehouseJob, LakehouseVerb, LakehouseWait
 from lakehouse_defaults import DATASETS, HOURLY_POOL, TASKS, first_hour, last_hour
 from lakehouse_windows import window_of, window_params
 
 LANDING_SECONDS = 1800
+LATE_AFTER = timedelta(hours=1)
 
 with DAG(
     "hourly_lambda",
@@ -37,6 +50,12 @@ with DAG(
     end_date=last_hour(),
     catchup=True,
     max_active_runs=1,
+    # From when it is queued: an hour that is caught up with is not late for being of the past.
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=LATE_AFTER,
+        callback=AsyncCallback(tell_lateness),
+    ),
     # What is begun goes on before another dataset begins.
     default_args={**TASKS, "pool": HOURLY_POOL, "weight_rule": WeightRule.UPSTREAM},
     params={

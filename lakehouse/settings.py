@@ -169,6 +169,12 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Address of a collector of traces, OTLP over HTTP; unset means no traces.",
     )
+    openlineage_url: str | None = Field(
+        default=None,
+        pattern=r"^(https?://[^\s/]+(/\S*)?|file:///\S+)$",
+        description="Where lineage goes: an OpenLineage service, or a folder as file:///…; unset "
+        "means nowhere.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Lowest level that is logged."
     )

@@ -7,6 +7,7 @@ from typing import Any
 from schemas.carrying import carrying_problems
 from schemas.contract import TableContract
 from schemas.layouts import UnreadableSchemaError, layout_of
+from schemas.lineage import lineage_problems
 from schemas.registry import ContractRegistry, IncompatibleSchemaError
 from schemas.released import Released
 
@@ -26,11 +27,13 @@ def require_sound(
     Raises:
         IncompatibleSchemaError: Names every subject or table and field that is at fault.
     """
+    newest = _newest(contracts, registry)
     problems = [
         *registry.compatibility_problems(),
         *_unlandable(contracts, registry),
         *_hidden_fields(contracts, registry),
-        *carrying_problems(contracts, _newest(contracts, registry)),
+        *carrying_problems(contracts, newest),
+        *lineage_problems(contracts, newest),
         *(problem for one in releases for problem in one.broken_by(contracts, registry)),
     ]
     if problems:

@@ -1,17 +1,19 @@
-"""``lakehouse schemas``: contracts into tables, and checks before they are."""
+"""``lakehouse schemas``: contracts into tables, and checks before they are; ``lineage``."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.tree import Tree
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import get_settings
 from schemas import TableContract, contracts, folder, tables
 from schemas.checks import require_sound
+from schemas.lineage import Place, column_place, upstream
 from schemas.registry import ContractRegistry, register, schema_registry
 from schemas.release_history import released_ever
 from schemas.released import FILE, Released
@@ -138,3 +140,35 @@ def _show(outcomes: list[tables.Applied], as_json: bool, title: str | None = Non
     for one in outcomes:
         shown.add_row(one.table, one.outcome, "\n".join(one.changes))
     Console().print(shown)
+
+
+@app.command()
+def lineage(
+    column: Annotated[str, typer.Argument(help="Such as gold.bars_1m.vwap.")],
+    as_json: AsJson = False,
+) -> None:
+    """Follow a column to the topic or the files that it comes from, by the contracts.
+
+    Example: lakehouse lineage gold.bars_1m.vwap
+    """
+    place = column_place(column)
+    if as_json:
+        typer.echo(json.dumps(_followed(place)))
+        return
+    tree = Tree(str(place))
+    _grow(tree, place)
+    Console().print(tree)
+
+
+def _followed(place: Place) -> dict[str, Any]:
+    return {
+        "kind": place.kind,
+        "of": place.of,
+        "name": place.name,
+        "made_of": [_followed(source) for source in upstream(place)],
+    }
+
+
+def _grow(tree: Tree, place: Place) -> None:
+    for source in upstream(place):
+        _grow(tree.add(str(source)), source)

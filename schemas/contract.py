@@ -45,6 +45,8 @@ class Column:
     Attributes:
         aliases: Names that it had before; a table that has one of them is renamed.
         carried: It is taken along from where the table is made of: see `schemas.carrying`.
+        sources: What its values are made of, such as ``silver.trades.price``: see
+            `schemas.lineage`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Column:
     pii: bool
     aliases: tuple[str, ...] = ()
     carried: bool = False
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,7 @@ class _Document:
                 pii=bool(customs.get("pii", False)),
                 aliases=self._names(customs.get("aliases"), f"{where}.aliases"),
                 carried=bool(customs.get("carried", False)),
+                sources=tuple(prop.transformSourceObjects or ()),
             )
 
     def _names(self, stated: object, where: str) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ import typer
 
 from lakehouse.catalog import load_catalog
 from lakehouse.heartbeat import Heartbeat
+from lakehouse.lineage import configure_lineage, lineage_run
 from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import MetricsHost, MetricsPort, configure_logging, serve_metrics
 from lakehouse.tracing import configure_tracing
+from schemas.flows import flow_into
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,6 +58,7 @@ def speed(
     settings = get_settings("speed")
     configure_logging("speed", settings.log_level)
     configure_tracing("speed", settings.otlp_endpoint)
+    configure_lineage("speed", settings)
     if metrics_port is not None:
         serve_metrics(metrics_port, host=metrics_host)
     stop = Event()
@@ -70,7 +73,9 @@ def speed(
             return session()
 
     def run(flow: "Flow", beat: Callable[[], None]) -> None:
-        run_query(shared_session, settings, catalog, flow, once=once, stop=stop, beat=beat)
+        described = partial(flow_into, catalog=catalog, tables=flow.tables)
+        with lineage_run(f"speed.{flow.name}", described, is_streaming=not once):
+            run_query(shared_session, settings, catalog, flow, once=once, stop=stop, beat=beat)
 
     try:
         run_together(FLOWS, run, stop=stop, beat=Heartbeat(settings, "speed").beat)

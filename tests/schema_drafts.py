@@ -59,7 +59,10 @@ class Draft:
         """Change a column's keys; its custom properties are those that the standard has not."""
         with self.table(table) as stated:
             found = next(prop for prop in stated["properties"] if prop["name"] == column)
-            known = {"name", "physicalType", "logicalType", "required", "description"}
+            known = {
+                *("name", "physicalType", "logicalType", "required", "description"),
+                "transformSourceObjects",
+            }
             custom = {key: value for key, value in changes.items() if key not in known}
             found |= {key: value for key, value in changes.items() if key in known}
             kept = [p for p in found.get("customProperties", []) if p["property"] not in custom]

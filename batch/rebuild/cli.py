@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lakehouse.catalog import load_catalog
 from lakehouse.errors import VerdictError
+from lakehouse.lineage import configure_lineage
 from lakehouse.settings import get_settings
 from lakehouse.telemetry import configure_logging
 
@@ -150,6 +151,7 @@ def _rebuilds(names: list[str] | None) -> "Iterator[list[Rebuild]]":
     groups = _groups(names)
     settings = get_settings("batch")
     configure_logging("rebuild", settings.log_level)
+    configure_lineage("rebuild", settings)
     spark, catalog = spark_session(settings, "rebuild"), load_catalog(settings)
     try:
         yield [

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch.dataset import TableSet
 from batch.inputs import pinned
 from batch.job import BEFORE_ALL, CONFLICT_BUDGET_SECONDS, Report
+from batch.lineage import told
 from batch.publication import Branch, PublishConflictError
 from batch.rebuild.checksums import TableComparison, compare_versions
 from batch.rebuild.versions import REBUILD, Version, Versions
@@ -206,7 +207,9 @@ class Rebuild:
             return list(zip(swaps, offsets, strict=True))
 
         for run, offsets in attempt():
-            self._job(run.dataset).write_refused(run.interval)
+            job = self._job(run.dataset)
+            with told(self._catalog, run, job.dataset.tables):
+                job.write_refused(run.interval)
             self._runs.record(run, Status.PUBLISHED, offsets=offsets)
         for run in self.versions.building():  # of a swap that was interrupted
             self._runs.record(run, Status.FAILED, detail="swapped since")

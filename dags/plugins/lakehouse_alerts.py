@@ -1,5 +1,6 @@
 """What went wrong, told to Alertmanager, which knows whom to wake."""
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -27,8 +28,8 @@ def raise_alert(name: str, labels: Mapping[str, str], summary: str) -> None:
     if not address:
         return
     alert = {
-        "labels": {"alertname": name, "severity": "page", **labels},
-        "annotations": {"summary": summary, "runbook": f"docs/runbook/{name}.md"},
+        "labels": {"alertname": name, "severity": "warning", **labels},
+        "annotations": {"summary": summary, "runbook_url": f"docs/runbook/{name}.md"},
         "endsAt": (datetime.now(UTC) + STANDS_FOR).isoformat(),
     }
     request = Request(
@@ -47,4 +48,15 @@ def tell_failure(context: Mapping[str, Any]) -> None:
         "LakehouseTaskFailed",
         {"dag": task.dag_id, "task": task.task_id, "run": task.run_id},
         f"{task.dag_id}.{task.task_id} failed: {context.get('exception')}",
+    )
+
+
+async def tell_lateness(context: Mapping[str, Any]) -> None:
+    """Raise an alert about a run that has not ended in time; for a `DeadlineAlert`."""
+    run, deadline = context["dag_run"], context["deadline"]
+    await asyncio.to_thread(
+        raise_alert,
+        "LakehouseHourLate",
+        {"dag": run["dag_id"], "run": run["dag_run_id"]},
+        f"{run['dag_id']}: {run['dag_run_id']} has not ended by {deadline['deadline_time']}",
     )

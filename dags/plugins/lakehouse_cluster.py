@@ -6,6 +6,7 @@ Of the platform they know its command line and the pages of its cluster, and not
 
 import asyncio
 import json
+import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from airflow.exceptions import AirflowException
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from lakehouse_lineage import parent_of
 
 POLL_SECONDS = 3.0
 PAGE_SECONDS = 10.0
@@ -51,14 +53,24 @@ class VerbRefusedError(AirflowFailException):
     """A verb said no: it was asked for what it cannot do, or has judged. Another try is no use."""
 
 
-def lakehouse(words: Sequence[str]) -> str:
+def lakehouse(words: Sequence[str], **environ: str) -> str:
     """Run the platform's command line to its end; return what it prints.
+
+    Args:
+        words: The verb and its options.
+        environ: Variables that it gets beside those of this process.
 
     Raises:
         VerbRefusedError: It said no.
         VerbFailedError: It failed.
     """
-    done = subprocess.run(["lakehouse", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["lakehouse", *words],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         failed = VerbRefusedError if done.returncode in REFUSALS else VerbFailedError
         raise failed(f"lakehouse {' '.join(words)}: {last_line(done.stderr)}")
@@ -173,7 +185,7 @@ class LakehouseJob(BaseOperator):
         driver = self._known(store.get("driver"), series)
         state = state_of(driver, self.step) if driver else None
         if driver is None or (state in ENDED and state != FINISHED):
-            driver, state = self._submitted(), "SUBMITTED"
+            driver, state = self._submitted(context), "SUBMITTED"
         self.log.info("%s is %s", driver["driver_id"], state)
         store.set("driver", {**driver, "series": series})
         if state not in (FINISHED, REACHED):
@@ -210,8 +222,9 @@ class LakehouseJob(BaseOperator):
             return dict(self.of)
         return None
 
-    def _submitted(self) -> Driver:
-        driver: Driver = json.loads(lakehouse(["drivers", "submit", "--json", "--", *self.said]))
+    def _submitted(self, context: Any) -> Driver:
+        words = ["drivers", "submit", "--json", "--", *self.said]
+        driver: Driver = json.loads(lakehouse(words, **parent_of(context["ti"])))
         self.log.info("submitted %s: lakehouse %s", driver["driver_id"], " ".join(self.said))
         return driver
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
-from urllib.request import urlopen
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname, urlopen
 
 from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
@@ -32,6 +32,8 @@ PASSWORDS_FILE = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 # The triggerer's with a watch of the drop folder, and a verb that waits for the lander.
 MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 600}
 PROBE_SECONDS = 2.0
+# A task waits for it when it begins and when it ends.
+LINEAGE_SECONDS = 2.0
 SECRETS = (
     f"{postgresql.NAME}-{NAME}",
     *(f"{NAME}-{use}" for use in ("fernet", "jwt", "session", *USERS)),
@@ -124,6 +126,33 @@ def _environ(installation: Installation) -> dict[str, str]:
         "LAKEHOUSE_SPARK_EXECUTORS": "1",
         "LAKEHOUSE_ALERTMANAGER": f"http://{installation.address(prometheus.ALERTMANAGER)}",
         **_hours(installation, home),
+        **_lineage(installation),
+        **_traces(installation),
+    }
+
+
+def _lineage(installation: Installation) -> dict[str, str]:
+    """Return where the lineage of tasks goes: where that of the jobs goes which they submit."""
+    if (address := installation.openlineage_url) is None:
+        return {}
+    transport: dict[str, object] = {"type": "http", "url": address, "timeout": LINEAGE_SECONDS}
+    if address.startswith("file:"):
+        folder = Path(url2pathname(urlsplit(address).path))
+        folder.mkdir(parents=True, exist_ok=True)
+        file = str(folder / f"{NAME}.jsonl")
+        transport = {"type": "file", "log_file_path": file, "append": True}
+    return {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+
+
+def _traces(installation: Installation) -> dict[str, str]:
+    """Return where traces go: where those of our own processes go, if anywhere."""
+    if (endpoint := installation.settings.otlp_endpoint) is None:
+        return {}
+    return {
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_SERVICE_NAME": NAME,
     }
 
 

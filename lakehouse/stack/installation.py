@@ -143,6 +143,12 @@ class Installation:
         }
         return jwt.encode({"alg": "RS256"}, claims, self.registry_key)
 
+    @property
+    def openlineage_url(self) -> str | None:
+        """Where lineage goes: as it is set, or into the home; containers share no folder."""
+        own = None if self.in_containers else (self.home.absolute() / "lineage").as_uri()
+        return self.settings.openlineage_url or own
+
     def write_roles(self) -> None:
         """Write each role's settings: where everything is, and this role's own credentials."""
         roles_folder(self.home).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -178,6 +184,8 @@ class Installation:
             }
         if role in ("batch", "speed", "orchestration"):
             values["spark_driver_memory"] = "1g"
+        if self.openlineage_url:
+            values["openlineage_url"] = self.openlineage_url
         if role in ("serving", "orchestration"):
             values |= {
                 "trino": f"https://{self.address('trino')}",

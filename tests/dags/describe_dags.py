@@ -32,6 +32,7 @@ from airflow.sdk.exceptions import (  # noqa: E402
 from airflow.serialization.serialized_objects import DagSerialization  # noqa: E402
 from airflow.timetables.base import DataInterval, TimeRestriction  # noqa: E402
 from airflow.timetables.interval import CronDataIntervalTimetable  # noqa: E402
+from airflow.triggers.callback import CallbackTrigger  # noqa: E402
 from pendulum import instance  # noqa: E402
 
 BAG = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
@@ -276,9 +277,50 @@ def datasets() -> list[str]:
     return list(sys.modules["lakehouse_defaults"].DATASETS)
 
 
+def late(run: str, by: str) -> list[str]:
+    """Do what the triggerer does of an hour that is late; return how that goes."""
+    (alert,) = BAG.dags["hourly_lambda"].deadline
+    told = {"dag_run": {"dag_id": "hourly_lambda", "dag_run_id": run}}
+    kwargs = {**alert.callback.kwargs, "context": {**told, "deadline": {"deadline_time": by}}}
+
+    async def states() -> list[str]:
+        called = CallbackTrigger(alert.callback.path, kwargs).run()
+        return [str(event.payload["state"]) async for event in called]
+
+    return asyncio.run(states())
+
+
+def fail(task: str, error: str) -> None:
+    """Let a task of the hourly run fail for good."""
+    failed = BAG.dags["hourly_lambda"].get_task(task)
+    instance = SimpleNamespace(dag_id=failed.dag_id, task_id=task, run_id="by-hand")
+    for callback in failed.on_failure_callback:
+        callback({"ti": instance, "exception": AirflowException(error)})
+
+
+def parent(task: str) -> dict[str, str]:
+    """Return what a verb is told of the task of an hourly run that submits it."""
+    at = datetime.fromisoformat(os.environ["LAKEHOUSE_FIRST_HOUR"])
+    of_run = SimpleNamespace(dag_id="hourly_lambda", logical_date=at, conf={}, clear_number=0)
+    told: dict[str, str] = sys.modules["lakehouse_lineage"].parent_of(
+        SimpleNamespace(
+            dag_id="hourly_lambda",
+            task_id=task,
+            try_number=1,
+            map_index=0,
+            dag_run=of_run,
+            get_template_context=lambda: {"dag_run": of_run},
+        )
+    )
+    return told
+
+
 QUESTIONS: Mapping[str, Callable[..., Any]] = {
     one.__name__: one
-    for one in (describe, intervals, hours_of_day, run, loads, try_job, arrivals, verb, datasets)
+    for one in (
+        *(describe, intervals, hours_of_day, run, loads, try_job, arrivals, verb, datasets),
+        *(late, fail, parent),
+    )
 }
 
 if __name__ == "__main__":

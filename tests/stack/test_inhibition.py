@@ -78,6 +78,13 @@ def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
         supervisor.stop(NAME)
 
 
+def test_an_hour_is_late_for_its_failed_task_and_for_no_other(alertmanager: Alertmanager) -> None:
+    failed = {"alertname": "LakehouseTaskFailed", "dag": "hourly_lambda", "run": "one"}
+    late = {"alertname": "LakehouseHourLate", "dag": "hourly_lambda"}
+    alertmanager.tell(failed, late | {"run": "one"}, late | {"run": "two"})
+    assert alertmanager.muted() == [late | {"run": "one"}]
+
+
 @pytest.mark.parametrize(
     ("down", "muted"),
     [("lander", LANDER_EXPLAINS), ("speed", SPEED_EXPLAINS), *((job, set()) for job in COMPONENTS)],

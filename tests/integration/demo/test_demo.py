@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from lineage_graph import origins
 from trace_collector import Collected, TraceCollector, trace_collector
 
 from lakehouse.catalog import load_catalog
@@ -74,6 +75,11 @@ def wait_until(reached: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def lineage_folder(settings: Settings) -> Path:
+    """Return where the runs of a home told their lineage."""
+    return settings.home.with_name("lineage")
+
+
 def all_views(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Return every merged view, whichever layer its rows come from."""
     engine = SqlEngine(load_catalog(settings))
@@ -98,7 +104,11 @@ def toured(
     settings = Settings(home=tmp_path_factory.mktemp("demo") / "home")
     done = subprocess.run(
         [*DEMO, "--speed", "30", "--json"],
-        env=environ(settings) | {"LAKEHOUSE_OTLP_ENDPOINT": collector.endpoint},
+        env=environ(settings)
+        | {
+            "LAKEHOUSE_OTLP_ENDPOINT": collector.endpoint,
+            "LAKEHOUSE_OPENLINEAGE_URL": lineage_folder(settings).as_uri(),
+        },
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
@@ -153,6 +163,40 @@ def rows_of(spans: list[Collected]) -> int:
 
 
 @pytest.mark.usefixtures("toured")
+def test_what_the_runs_told_follows_a_bar_to_its_topic(
+    toured: tuple[Settings, dict[str, Any], str],
+) -> None:
+    settings, found, _ = toured
+    events = [
+        json.loads(line)
+        for file in lineage_folder(settings).iterdir()
+        for line in file.read_text().splitlines()
+    ]
+    ended = {event["job"]["name"]: event for event in events if event["eventType"] == "COMPLETE"}
+    assert {"land", "batch.trades", "reconcile.trades", "speed.trades"} <= ended.keys()
+    assert not [event for event in events if event["eventType"] == "FAIL"]
+    written = {
+        one["facets"]["symlinks"]["identifiers"][0]["name"]: one
+        for event in ended.values()
+        for one in event["outputs"]
+    }
+    made_of = {
+        ((one["namespace"], one["name"]), column): [
+            ((source["namespace"], source["name"]), source["field"])
+            for source in fields["inputFields"]
+        ]
+        for one in written.values()
+        for column, fields in one["facets"].get("columnLineage", {"fields": {}})["fields"].items()
+    }
+    for table in ("gold.market_daily", "gold.bars_1m_rt"):
+        place = (written[table]["namespace"], written[table]["name"])
+        assert {(topic, field) for (_, topic), field in origins(made_of, (place, "vwap"))} == {
+            ("market.trades", f"value.{field}") for field in ("price", "quantity", "contract_size")
+        }
+    trades = written["silver.trades"]["outputFacets"]["outputStatistics"]["rowCount"]
+    assert trades == found["batch"]["rows"]["silver.trades"]
+
+
 def test_each_commit_of_the_lander_was_traced(collector: TraceCollector) -> None:
     commits = collector.named("commit bronze.market_trades", "land")
     assert {span.attributes["messaging.destination.name"] for span in commits} == {TRADES_TOPIC}

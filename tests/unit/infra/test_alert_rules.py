@@ -8,7 +8,7 @@ import yaml
 
 from infra.grafana import reference
 from infra.grafana.boards import metric_names
-from lakehouse.infra import INFRA
+from lakehouse.infra import INFRA, dags_folder
 
 PROMETHEUS = INFRA / "prometheus"
 RUNBOOK = INFRA.parent / "docs" / "runbook"
@@ -86,13 +86,14 @@ def test_inhibition_names_alerts_and_jobs_that_exist() -> None:
     text = (INFRA / "alertmanager" / "alertmanager.yml").read_text()
     jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     known = {
-        "alertname": {rule["alert"] for rule in ALERTS},
+        "alertname": {rule["alert"] for rule in ALERTS} | RAISED_BY_AIRFLOW,
         "job": {job["job_name"] for job in jobs},
+        "dag": {path.stem for path in dags_folder().glob("*.py")},
     }
     for rule in yaml.safe_load(text)["inhibit_rules"]:
         source, target = (_matched(rule[f"{side}_matchers"]) for side in ("source", "target"))
         # Whoever is down, without a job, would mute alerts that it does not explain.
-        assert source.keys() == {"alertname", "job"}
+        assert source.keys() in ({"alertname", "job"}, {"alertname", "dag"})
         for label, names in (*source.items(), ("alertname", target["alertname"])):
             assert names <= known[label]
 

@@ -47,6 +47,26 @@ def test_each_role_reads_its_own_settings(installation: Installation) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("of_installation", "told"),
+    [
+        ({}, "file://{home}/lineage"),
+        ({"openlineage_url": "https://marquez.example"}, "https://marquez.example"),
+        ({"network": "services"}, None),
+        ({"network": "services", "openlineage_url": "http://marquez"}, "http://marquez"),
+    ],
+)
+def test_each_role_tells_its_lineage_to_one_place(
+    settings: Settings, of_installation: dict[str, str], told: str | None
+) -> None:
+    installation = Installation(settings.model_copy(update=of_installation))
+    installation.write_roles()
+    expected = told and told.format(home=settings.home)
+    for role in ROLES:
+        file = roles_folder(installation.home) / f"{role}.env"
+        assert Settings(_env_file=file).openlineage_url == expected  # type: ignore[call-arg]
+
+
 def test_no_secret_is_shown_with_the_settings(installation: Installation) -> None:
     installation.write_roles()
     settings = Settings(_env_file=roles_folder(installation.home) / "batch.env")  # type: ignore[call-arg]
