@@ -366,3 +366,14 @@ def test_a_table_made_of_one_that_nobody_states_is_refused(tmp_path: Path) -> No
     (tmp_path / "a.yaml").write_text((CONTRACTS / "silver.quotes.yaml").read_text())
     with pytest.raises(ContractError, match=r"a\.yaml: silver\.quotes\.sources: .*market_quotes"):
         load(tmp_path)
+
+
+def test_uniqueness_is_asked_of_the_key_itself_and_of_no_hash_of_it() -> None:
+    within = dict.fromkeys(
+        ("silver.trades", "silver.quotes"), ("date_trunc('minute', event_time)",)
+    )
+    for name, table in contracts().items():
+        asked = [rule.query for rule in table.quality if rule.name == "key_is_unique"]
+        key = ", ".join((*table.key, *within.get(name, ())))
+        query = f"SELECT 1 FROM ${{object}} GROUP BY {key} HAVING count(*) > 1"
+        assert asked == ([f"SELECT count(*) FROM ({query})"] if table.quality else []), name
