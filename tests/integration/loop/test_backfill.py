@@ -79,7 +79,7 @@ def started(settings: Settings, plan: Plan, *datasets: str) -> Iterator["subproc
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)  # two commands, each with a Spark of its own
 def test_killed_in_the_middle_the_verb_goes_on_where_it_was(
     lake: SmallLake, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +108,7 @@ def test_killed_in_the_middle_the_verb_goes_on_where_it_was(
     assert "writes gold.market_daily: " in told
     assert backfill(lake).pending(plan)["trades"] == pending
     with started(lake.settings, plan, *datasets) as process:
-        said = process.communicate(timeout=DEADLINE_SECONDS)[0]
+        said = process.communicate(timeout=2 * DEADLINE_SECONDS)[0]
     assert process.returncode == 0
     assert re.sub(r"\d+ rows", "some rows", said).splitlines() == [
         f"{len(pending) + 1} of {runs} runs are left to do",
