@@ -50,9 +50,9 @@ def batch(
     Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
     from batch.dataset import bronze_table
-    from batch.job import BatchJob
+    from batch.job import BatchJob, Report
     from batch.landing import wait_until_landed
-    from batch.references import ReferenceJob, chosen_for_batch
+    from batch.references import ReferenceJob, chosen_for_batch, is_due
     from lakehouse.spark import spark_session
 
     interval, (datasets, references) = Interval.parse(start, end), chosen_for_batch(dataset)
@@ -60,15 +60,20 @@ def batch(
     configure_logging("batch", settings.log_level)
     configure_tracing("batch", settings.otlp_endpoint)
     configure_lineage("batch", settings)
-    spark, catalog = spark_session(settings, "batch"), load_catalog(settings)
-    try:
-        wait_until_landed(catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds)
-        reports = [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
-        for one in references:
-            if (report := ReferenceJob(spark, catalog, one).run(interval)) is not None:
-                reports.append(report)
-    finally:
-        spark.stop()
+    catalog = load_catalog(settings)
+    wait_until_landed(catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds)
+    reports: list[Report] = []
+    # In most hours there is no file, and an engine is not begun for nothing.
+    due = [one for one in references if is_due(catalog, one, interval)]
+    if datasets or due:
+        spark = spark_session(settings, "batch")
+        try:
+            reports += [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
+            for one in due:
+                if (report := ReferenceJob(spark, catalog, one).run(interval)) is not None:
+                    reports.append(report)
+        finally:
+            spark.stop()
     if as_json:
         typer.echo(
             json.dumps(

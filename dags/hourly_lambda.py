@@ -8,6 +8,7 @@ For the hour of ingestion time `[data_interval_start, data_interval_end)`:
    the hour's events touch, first **silver**, then **gold**, on branches of the tables. They are
    shown by **publish**, and only if they pass their **audit**. The four tasks watch the one run;
    a retry goes on with it.
+   **references** is a run over the files that came meanwhile.
 3. **reconcile** compares what both layers have seen, keeps the record in `ops.reconciliations`,
    and fails on drift. It prunes speed rows that batch has taken over.
 4. **views** brings the merged views in Trino up to date, and **done** tells whoever listens to the
@@ -35,7 +36,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 from lakehouse_alerts import tell_lateness
 from lakehouse_assets import RECONCILED_HOURS, hours_done
 from lakehouse_cluster import LakehouseJob, LakehouseVerb, LakehouseWait
-from lakehouse_defaults import DATASETS, HOURLY_POOL, TASKS, first_hour, last_hour
+from lakehouse_defaults import (
+    DATASETS,
+    HOURLY_POOL,
+    REFERENCES,
+    TASKS,
+    first_hour,
+    last_hour,
+)
 from lakehouse_windows import window_of, window_params
 
 LANDING_SECONDS = 1800
@@ -105,7 +113,9 @@ with DAG(
             planned["options"],
         ],
     )
+    of_files = [word for name in REFERENCES for word in ("--dataset", name)]
+    references = LakehouseJob(task_id="references", words=["batch", *bounds, *of_files])
     reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds, planned["options"]])
     views = LakehouseVerb(task_id="views", words=["views", "apply"])
     batches = batch.expand(dataset=datasets())
-    landed >> batches >> reconcile >> [views, done(planned["start"], planned["end"])]
+    landed >> [batches, references] >> reconcile >> [views, done(planned["start"], planned["end"])]

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, WeightRule, task
 from lakehouse_cluster import LakehouseJob
-from lakehouse_defaults import TASKS, UPKEEP_POOL
+from lakehouse_defaults import TASKS, UPKEEP_POOL, first_hour, last_hour
 
 with DAG(
     "maintain",
@@ -20,6 +20,8 @@ with DAG(
     doc_md=__doc__,
     # After the first hours of the day, and not at once when it is new.
     schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
+    start_date=first_hour(),
+    end_date=last_hour(),
     catchup=False,
     max_active_runs=1,
     default_args={

@@ -7,6 +7,7 @@ Of the platform they know its command line and the pages of its cluster, and not
 import asyncio
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -38,6 +39,8 @@ STEPS: Mapping[str, tuple[str, str]] = {
     "audit": ("audited", ""),
 }
 
+# The words of Spark's launcher of Python programs.
+EXITED = re.compile(r"User application exited with (\d+)")
 # The platform's exit codes for what it is asked wrongly, and for a verdict.
 REFUSALS = (2, 3)
 
@@ -88,27 +91,46 @@ def state_of(driver: Driver, step: str | None = None) -> str:
     Raises:
         OSError: The page does not answer.
     """
+    state, worker = _known_to_master(driver)
+    if state != FINISHED and step and worker and _is_beyond(step, worker, driver):
+        return REACHED
+    return state
+
+
+def exit_code_of(driver: Driver) -> int | None:
+    """Return what a driver's verb has exited with; None if nobody tells.
+
+    Raises:
+        OSError: A page does not answer.
+    """
+    _, worker = _known_to_master(driver)
+    found = EXITED.search(_said(worker, driver, "stderr")) if worker else None
+    return int(found[1]) if found else None
+
+
+def _known_to_master(driver: Driver) -> tuple[str, str | None]:
+    """Return the state of a driver, and the page of the worker that has it."""
     master = json.loads(_read(f"{driver['page']}/json/"))
     known = {row["id"]: row for row in (*master["activedrivers"], *master["completeddrivers"])}
     row = known.get(driver["driver_id"])
     if row is None:
-        return UNKNOWN
-    if row["state"] == FINISHED or step is None:
-        return str(row["state"])
+        return UNKNOWN, None
     pages = {worker["id"]: worker["webuiaddress"] for worker in master["workers"]}
-    if row.get("worker") in pages and _is_beyond(step, pages[row["worker"]], driver):
-        return REACHED
-    return str(row["state"])
+    return str(row["state"]), pages.get(row.get("worker"))
 
 
 def _is_beyond(step: str, worker: str, driver: Driver) -> bool:
-    # What the launcher says is apart from it, on standard error.
-    asked = {"driverId": driver["driver_id"], "logType": "stdout", "byteLength": LOG_BYTES}
     event, table = STEPS[step]
-    for line in _read(f"{worker}/log/?{urlencode(asked)}").splitlines():
-        if f'"event": "{event}"' in line and f'"{table}' in line:
-            return True
-    return False
+    return any(
+        f'"event": "{event}"' in line and f'"{table}' in line
+        for line in _said(worker, driver, "stdout").splitlines()
+    )
+
+
+def _said(worker: str, driver: Driver, stream: str) -> str:
+    """Return what a verb has said on ``stdout``, or on ``stderr`` its launcher."""
+    asked = {"driverId": driver["driver_id"], "logType": stream, "byteLength": LOG_BYTES}
+    return _read(f"{worker}/log/?{urlencode(asked)}")
 
 
 def _read(url: str) -> str:
@@ -204,7 +226,8 @@ class LakehouseJob(BaseOperator):
         log = lakehouse(["drivers", "log", driver["driver_id"]]) if event != UNKNOWN else ""
         self.log.info("%s: %s\n%s", driver["driver_id"], event, log)
         if event != FINISHED:
-            raise VerbFailedError(
+            failed = VerbRefusedError if exit_code_of(driver) in REFUSALS else VerbFailedError
+            raise failed(
                 f"lakehouse {' '.join(self.said)}: {driver['driver_id']} is {event}: "
                 f"{last_line(log)}"
             )

@@ -7,6 +7,8 @@ from typing import Any
 from lakehouse_alerts import tell_failure
 
 DATASETS = ("trades", "quotes", "customers", "fills")
+# Made of files, in no layer but batch.
+REFERENCES = ("instruments", "eod_bars")
 # Made at the start of Airflow, of infra/airflow/pools.json.
 HOURLY_POOL = "hourly"
 BACKFILL_POOL = "backfill"

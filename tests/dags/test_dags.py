@@ -85,7 +85,8 @@ UPSTREAM = {
         "batch.gold": {"batch.silver", "plan", "datasets"},
         "batch.audit": {"batch.gold", "plan", "datasets"},
         "batch.publish": {"batch.audit", "plan", "datasets"},
-        "reconcile": {"batch.publish", "plan"},
+        "references": {"landed", "plan"},
+        "reconcile": {"batch.publish", "references", "plan"},
         "views": {"reconcile"},
         "done": {"reconcile", "plan"},
     },
@@ -161,6 +162,8 @@ def test_a_scheduled_hour_is_about_its_interval(dags: Dags) -> None:
     ]
     for step in ("silver", "gold", "audit", "publish"):
         assert told[f"batch.{step}"]["words"] == ["batch", *within, "--dataset", "trades"]
+    files = ["--dataset", "instruments", "--dataset", "eod_bars"]
+    assert told["references"]["words"] == ["batch", *within, *files]
     assert told["reconcile"]["words"] == ["reconcile", *within, *everything]
 
 

@@ -2,12 +2,14 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from batch.dataset import Dataset
 from batch.datasets import DATASETS
+from batch.references import REFERENCES, Reference
 from lakehouse.infra import dags_folder
 
 FILES = sorted(dags_folder().rglob("*.py"))
@@ -28,11 +30,14 @@ def test_dags_import_airflow_and_one_another_and_nothing_of_ours(path: Path) -> 
     assert found <= {*sys.stdlib_module_names, "airflow", *PLUGINS}
 
 
-def test_the_dags_know_the_datasets_that_batch_has() -> None:
+@pytest.mark.parametrize(("name", "known"), [("DATASETS", DATASETS), ("REFERENCES", REFERENCES)])
+def test_the_dags_know_the_datasets_that_batch_has(
+    name: str, known: Sequence[Dataset | Reference]
+) -> None:
     tree = ast.parse((dags_folder() / "plugins" / "lakehouse_defaults.py").read_text())
     (said,) = [
         ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DATASETS"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     ]
-    assert said == tuple(dataset.name for dataset in DATASETS)
+    assert said == tuple(dataset.name for dataset in known)
