@@ -277,17 +277,22 @@ def test_a_release_that_a_merge_left_out_is_still_what_it_was(committed: Draft) 
     assert "silver.trades.fee: the column is in the table only" in said
 
 
-def test_a_clone_without_its_history_is_refused(
+def test_a_clone_without_its_history_is_held_against_the_file_and_releases_nothing(
     committed: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(committed, "clone", "--depth=1", f"file://{committed.folder}", str(tmp_path / "shallow"))
     Draft(tmp_path / "shallow").deploy(monkeypatch)
-    assert "is a shallow clone" in run("check")
+    said = run("check")
+    assert "is a shallow clone" in said
+    assert "held against 1 states" in said
+    assert "is a shallow clone" in run("release").removeprefix("refused: ")
+    assert run("release").startswith("refused: ")
 
 
-def test_a_repository_that_git_cannot_read_is_refused(deployed: Draft) -> None:
+def test_a_repository_that_git_cannot_read_is_told_of(deployed: Draft) -> None:
     (deployed.folder / ".git").mkdir()
-    assert run("check").startswith(f"refused: {deployed.folder}: git rev-parse: fatal")
+    assert f"alone: {deployed.folder}: git rev-parse: fatal" in run("check")
+    assert run("release").startswith(f"refused: {deployed.folder}: git rev-parse: fatal")
 
 
 def test_a_partitioning_may_change(deployed: Draft) -> None:
