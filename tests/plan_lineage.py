@@ -84,7 +84,7 @@ class _Reading:
 
     def _of_struct(self, struct: Any, path: Path, decisive: bool) -> set[str]:
         fields = zip(_all(struct.names()), _all(struct.valExprs()), strict=True)
-        meant = [value for name, value in fields if not path or name == path[0]]
+        meant = [value for name, value in fields if not path or str(name) == path[0]]
         return self._of_all(meant, path[1:], decisive)
 
     def _of_all(self, expressions: Iterable[Any], path: Path, decisive: bool) -> set[str]:
