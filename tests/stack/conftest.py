@@ -140,7 +140,12 @@ def day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Market
     day.turn_to(MIDNIGHT + 3 * MINUTE)
     day.send(after)
     count = "SELECT coalesce(sum(trade_count), 0) AS n FROM serving.bars_1m"
-    stack.wait_until(lambda: stack.rows(count)[0]["n"] == EVENTS, "all trades are in the view")
+    stack.wait_until(
+        lambda: stack.rows(count)[0]["n"] == EVENTS,
+        "all trades are in the view",
+        # An hour is processed beside it.
+        deadline_seconds=RUN_SECONDS,
+    )
     return day
 
 

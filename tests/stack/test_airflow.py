@@ -1,4 +1,4 @@
-"""Past hours processed again, beside what lives: by backfill, by hand, after a crash.
+"""Hours processed again, beside what lives: by backfill, by hand, after a crash; and their day.
 
 It begins where the loop ends: the two hours of the sample are processed and reconciled.
 """
@@ -30,16 +30,39 @@ pytestmark = [
 
 TRADES_ALONE = {"datasets": ["trades"]}
 BARS = "gold.bars_1m"
+DAILY = "daily_reports"
+INSTRUMENTS = 4
 GUESSED = "not-the-password"
+
+
+def test_a_days_reports_follow_its_last_hour(stack: RunningStack, airflow: Airflow) -> None:
+    """The first hour that is processed by schedule was the last of its day."""
+    stack.wait_until(lambda: bool(airflow.runs(DAILY)), "a day's reports have begun")
+    (run,) = airflow.runs(DAILY)
+    assert run["partition_key"] == "2024-08-08T00:00:00"
+    assert airflow.wait_for(DAILY, [run["dag_run_id"]]) == {"success"}
+    (day,) = stack.rows(
+        "SELECT count(*) AS n FROM gold.market_daily WHERE business_date = DATE '2024-08-08'"
+    )
+    assert day["n"] == INSTRUMENTS
+
+
+def test_a_column_is_followed_from_a_run_of_a_task(stack: RunningStack, processed: Any) -> None:
+    """What the jobs have told: their lineage, with the task that submitted them."""
+    told = (stack.settings.home / "lineage" / "batch.jsonl").read_text().splitlines()
+    facets = [json.loads(line)["run"]["facets"] for line in told]
+    parents = {facet["parent"]["job"]["name"] for facet in facets if "parent" in facet}
+    assert f"{HOURLY}.batch.silver" in parents
 
 
 def test_a_backfill_by_command_mends_what_a_bug_left(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
     """Bars as an earlier definition might have left them; nothing else is written again."""
-    second_hour = bars_of(stack, LAST_HOUR)
-    with_bug = spoil(stack, FIRST_HOUR)
-    assert with_bug
+    right = {hour: bars_of(stack, hour) for hour in (FIRST_HOUR, LAST_HOUR)}
+    others = {table: snapshot(stack, table) for table in ("gold.bars_1h", "gold.market_daily")}
+    spoil(stack, FIRST_HOUR)
+    assert bars_of(stack, FIRST_HOUR) != right[FIRST_HOUR]
     airflow.command(
         "backfill",
         "create",
@@ -50,8 +73,8 @@ def test_a_backfill_by_command_mends_what_a_bug_left(
     run = airflow.run_of(HOURLY, FIRST_HOUR)
     assert run is not None
     assert over_again(stack, airflow, run) == {"success"}, airflow.story(HOURLY, [run])
-    assert changed_last(stack) == with_bug
-    assert bars_of(stack, LAST_HOUR) == second_hour
+    assert {hour: bars_of(stack, hour) for hour in right} == right
+    assert {table: snapshot(stack, table) for table in others} == others
     assert_all_equal(judge)
 
 
@@ -170,8 +193,8 @@ def bars_of(stack: RunningStack, hour: datetime) -> list[dict[str, Any]]:
     )
 
 
-def spoil(stack: RunningStack, hour: datetime) -> int:
-    """Give an hour's bars of one instrument another volume; return how many they are."""
+def spoil(stack: RunningStack, hour: datetime) -> None:
+    """Give an hour's bars of one instrument another volume."""
     interval = Interval(hour, hour + HOUR)
     table = stack.catalog.load_table(BARS)
     chosen = And(
@@ -184,16 +207,6 @@ def spoil(stack: RunningStack, hour: datetime) -> int:
     volumes = [value.as_py() + Decimal(1) for value in rows["volume"]]
     wrong = rows.set_column(index, rows.schema.field(index), pa.array(volumes, rows["volume"].type))
     table.overwrite(wrong, overwrite_filter=chosen)
-    return int(rows.num_rows)
-
-
-def changed_last(stack: RunningStack) -> int:
-    """Return how many bars the last publication of any has changed."""
-    (row,) = stack.rows(
-        "SELECT rows_written FROM ops.runs WHERE kind = 'batch' AND dataset = 'trades' "
-        "AND status = 'PUBLISHED' ORDER BY recorded_at DESC LIMIT 1"
-    )
-    return int(row["rows_written"])
 
 
 @contextmanager
