@@ -50,7 +50,8 @@ def batch(
     Example: lakehouse batch --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
     from batch.dataset import bronze_table
-    from batch.job import BatchJob, Report
+    from batch.idle import run_idle
+    from batch.job import BatchJob
     from batch.landing import wait_until_landed
     from batch.references import ReferenceJob, chosen_for_batch, is_due
     from lakehouse.spark import spark_session
@@ -62,13 +63,15 @@ def batch(
     configure_lineage("batch", settings)
     catalog = load_catalog(settings)
     wait_until_landed(catalog, map(bronze_table, datasets), interval.end, seconds=wait_seconds)
-    reports: list[Report] = []
-    # In most hours there is no file, and an engine is not begun for nothing.
+    # An engine is not begun for an hour in which nothing has come.
+    idle = {one.name: run_idle(catalog, one, interval) for one in datasets}
+    reports = [report for report in idle.values() if report is not None]
+    busy = [one for one in datasets if idle[one.name] is None]
     due = [one for one in references if is_due(catalog, one, interval)]
-    if datasets or due:
+    if busy or due:
         spark = spark_session(settings, "batch")
         try:
-            reports += [BatchJob(spark, catalog, settings, one).run(interval) for one in datasets]
+            reports += [BatchJob(spark, catalog, settings, one).run(interval) for one in busy]
             for one in due:
                 if (report := ReferenceJob(spark, catalog, one).run(interval)) is not None:
                     reports.append(report)

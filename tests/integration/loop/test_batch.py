@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from small_lake import SmallLake, trade
 
 import batch.datasets.trades
+from batch.idle import run_idle
 from batch.landing import NotLandedError
 from batch.publication import branches
 from batch.quality import QualityError
@@ -25,6 +27,7 @@ from serving.engine import SqlEngine
 pytestmark = pytest.mark.integration
 
 HOUR_EARLIER = timedelta(hours=1)
+OF_ONE_RUN = {"run_id", "started_at", "recorded_at"}
 TABLES = ("silver.trades", "gold.bars_1m", "gold.bars_1h", "gold.market_daily")
 
 
@@ -77,6 +80,29 @@ def test_an_interval_without_events_is_published_as_such(lake: SmallLake) -> Non
         report = lake.batch(lake.land())
         assert (report.business_hours, dict(report.rows)) == ((), {})
     assert lake.catalog.load_table("bronze.dead_letters").scan().to_arrow().num_rows == 1
+
+
+def test_an_idle_interval_is_recorded_alike_with_and_without_an_engine(lake: SmallLake) -> None:
+    lake.produce(trade(1))
+    busy = lake.land()
+    lake.batch(busy)
+    before, idle = contents(lake), lake.land()
+    by_engine = lake.batch(idle)
+    without = run_idle(lake.catalog, lake.dataset, idle)
+    assert without is not None
+    assert run_idle(lake.catalog, lake.dataset, busy) is None
+    assert without == replace(by_engine, run_id=without.run_id)
+    rows = lake.catalog.load_table("ops.runs").scan().to_arrow().to_pylist()
+    of_run = {
+        run_id: [
+            {name: value for name, value in row.items() if name not in OF_ONE_RUN}
+            for row in sorted(rows, key=lambda row: row["recorded_at"])
+            if row["run_id"] == run_id
+        ]
+        for run_id in (by_engine.run_id, without.run_id)
+    }
+    assert of_run[without.run_id] == of_run[by_engine.run_id]
+    assert contents(lake) == before
 
 
 def test_an_old_interval_run_again_takes_nothing_back(lake: SmallLake) -> None:
