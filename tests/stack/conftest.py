@@ -151,21 +151,17 @@ def day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Market
 
 @pytest.fixture(scope="session")
 def processed(day: MarketDay, stack: RunningStack, airflow: Airflow, judge: Judge) -> Processed:
-    """The two hours when Airflow has processed them, judged again and again meanwhile."""
+    """The two hours when Airflow has processed them, judged in the midst of it."""
     day.turn_to(MIDNIGHT + HOUR + MINUTE)
-
-    def second_has_begun() -> bool:
-        assert_exact_as_stated(judge)
-        return airflow.run_of(HOURLY, LAST_HOUR) is not None
-
+    runs = []
     with stack.memory_watched() as memory_bytes:
-        stack.wait_until(
-            second_has_begun, "the second hour has begun", deadline_seconds=RUN_SECONDS
-        )
-        runs = tuple(airflow.run_of(HOURLY, hour) or "" for hour in (FIRST_HOUR, LAST_HOUR))
-        ended = airflow.wait_for(HOURLY, runs)
-    assert ended == {"success"}, airflow.story(HOURLY, runs)
-    return Processed(runs, memory_bytes)
+        for hour in (FIRST_HOUR, LAST_HOUR):
+            run = airflow.begun(HOURLY, hour)
+            airflow.wait_for_task(HOURLY, run, "batch.publish")
+            assert_exact_as_stated(judge)  # of what batch has published and speed still has
+            assert airflow.wait_for(HOURLY, [run]) == {"success"}, airflow.story(HOURLY, [run])
+            runs.append(run)
+    return Processed(tuple(runs), memory_bytes)
 
 
 # Beside the trades of the demo: minutes after them, and few, since it is not speed that is tested.

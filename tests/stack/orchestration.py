@@ -92,6 +92,23 @@ class Airflow:
                 return str(run["dag_run_id"])
         return None
 
+    def begun(self, dag: str, start: datetime) -> str:
+        """Wait for the run whose data interval begins at a time; return it."""
+        self.stack.wait_until(
+            lambda: self.run_of(dag, start) is not None,
+            f"{dag} has begun for {start}",
+            deadline_seconds=RUN_SECONDS,
+        )
+        return str(self.run_of(dag, start))
+
+    def wait_for_task(self, dag: str, run: str, task: str) -> None:
+        """Wait until an instance of a task has ended well."""
+        self.stack.wait_until(
+            lambda: "success" in self.states(dag, run).get(task, set()),
+            f"{task} of {run}",
+            deadline_seconds=RUN_SECONDS,
+        )
+
     def _login(self) -> str:
         if not self._token:
             secret = self.stack.settings.home / "secrets" / f"airflow-{self.user}"
