@@ -161,6 +161,9 @@ class DriverTrigger(BaseTrigger):
         """Ask the master again and again; one that is being restarted is waited for."""
         heard_at = time.monotonic()
         while True:
+            # First of all: the task has just asked, and a scheduler that hears that a task goes on
+            # before it has heard that it waits takes it for lost.
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 state = await asyncio.to_thread(state_of, self.driver, self.step)
                 heard_at = time.monotonic()
@@ -169,7 +172,6 @@ class DriverTrigger(BaseTrigger):
             if state in (*ENDED, REACHED):
                 yield TriggerEvent(state)
                 return
-            await asyncio.sleep(POLL_SECONDS)
 
 
 class LakehouseJob(BaseOperator):
