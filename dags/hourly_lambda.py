@@ -8,7 +8,7 @@ For the hour of ingestion time `[data_interval_start, data_interval_end)`:
    the hour's events touch, first **silver**, then **gold**, on branches of the tables. They are
    shown by **publish**, and only if they pass their **audit**. The four tasks watch the one run;
    a retry goes on with it.
-   **references** is a run over the files that came meanwhile.
+   **references** is a run over the files that came meanwhile; nothing of it is in the speed layer.
 3. **reconcile** compares what both layers have seen, keeps the record in `ops.reconciliations`,
    and fails on drift. It prunes speed rows that batch has taken over.
 4. **views** brings the merged views in Trino up to date, and **done** tells whoever listens to the
@@ -41,6 +41,7 @@ from lakehouse_defaults import (
     HOURLY_POOL,
     REFERENCES,
     TASKS,
+    UPKEEP_POOL,
     first_hour,
     last_hour,
 )
@@ -114,8 +115,12 @@ with DAG(
         ],
     )
     of_files = [word for name in REFERENCES for word in ("--dataset", name)]
-    references = LakehouseJob(task_id="references", words=["batch", *bounds, *of_files])
+    references = LakehouseJob(
+        task_id="references", words=["batch", *bounds, *of_files], pool=UPKEEP_POOL
+    )
     reconcile = LakehouseJob(task_id="reconcile", words=["reconcile", *bounds, planned["options"]])
     views = LakehouseVerb(task_id="views", words=["views", "apply"])
     batches = batch.expand(dataset=datasets())
-    landed >> [batches, references] >> reconcile >> [views, done(planned["start"], planned["end"])]
+    told = done(planned["start"], planned["end"])
+    landed >> batches >> reconcile >> [views, told]
+    landed >> references >> told

@@ -32,7 +32,7 @@ def test_each_file_is_parsed_within_a_second(described: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("dag", "timetable", "active", "catchup", "pools"),
     [
-        ("hourly_lambda", "CronDataIntervalTimetable", 1, True, {"hourly"}),
+        ("hourly_lambda", "CronDataIntervalTimetable", 1, True, {"hourly", "upkeep"}),
         ("daily_reports", "PartitionedAssetTimetable", 1, False, {"upkeep"}),
         ("file_arrivals", "AssetTriggeredTimetable", 16, False, {"requests"}),
         ("file_drops", "NullTimetable", 4, False, {"requests"}),
@@ -86,9 +86,9 @@ UPSTREAM = {
         "batch.audit": {"batch.gold", "plan", "datasets"},
         "batch.publish": {"batch.audit", "plan", "datasets"},
         "references": {"landed", "plan"},
-        "reconcile": {"batch.publish", "references", "plan"},
+        "reconcile": {"batch.publish", "plan"},
         "views": {"reconcile"},
-        "done": {"reconcile", "plan"},
+        "done": {"reconcile", "references", "plan"},
     },
     "daily_reports": {
         "market_daily": {"day"},
