@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThan
 from stack.market_day import assert_all_equal
-from stack.orchestration import HOURLY, Airflow
+from stack.orchestration import HOURLY, RUN_SECONDS, Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
 
 from demo.judge import Judge
@@ -105,8 +105,7 @@ def test_a_run_whose_application_is_killed_ends_right(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
     run = airflow.trigger(HOURLY, window(FIRST_HOUR) | TRADES_ALONE)
-    driver = stack_driver(stack, airflow, run)
-    stack.run("drivers", "kill", driver)
+    stack.run("drivers", "kill", driver_at_work(stack, f"the application of {run}"))
     assert airflow.wait_for(HOURLY, [run]) == {"success"}, airflow.story(HOURLY, [run])
     assert max(task["try_number"] for task in airflow.tasks(HOURLY, run)) > 1
     assert_all_equal(judge)
@@ -157,18 +156,18 @@ def over_again(stack: RunningStack, airflow: Airflow, run: str) -> set[str]:
     return airflow.wait_for(HOURLY, [run])
 
 
-def stack_driver(stack: RunningStack, airflow: Airflow, run: str) -> str:
-    """Wait until the run's batch runs on the cluster; return its driver."""
+def driver_at_work(stack: RunningStack, story: str) -> str:
+    """Wait until one driver is left, which has its application on the cluster; return it."""
     found: list[str] = []
 
-    def runs() -> bool:
+    def works() -> bool:
         page = f"http://{stack.installation.address('spark-master-web')}/json/"
         with urllib.request.urlopen(page, timeout=10) as answer:
-            drivers = json.load(answer)["activedrivers"]
-        found[:] = [driver["id"] for driver in drivers if driver["state"] == "RUNNING"]
-        return bool(found)
+            master = json.load(answer)
+        found[:] = [one["id"] for one in master["activedrivers"] if one["state"] == "RUNNING"]
+        return len(found) == 1 and "batch" in {one["name"] for one in master["activeapps"]}
 
-    stack.wait_until(runs, airflow.story(HOURLY, [run]))
+    stack.wait_until(works, story, deadline_seconds=RUN_SECONDS)
     return found[0]
 
 
