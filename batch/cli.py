@@ -92,6 +92,8 @@ def batch(
                 }
             )
         )
+    elif not reports:
+        typer.echo(f"{interval}: no file is new")
     else:
         for report in reports:
             rows = ", ".join(f"{count} rows of {table}" for table, count in report.rows.items())
