@@ -162,7 +162,6 @@ def rows_of(spans: list[Collected]) -> int:
     return sum(span.attributes["lakehouse.rows"] for span in spans)
 
 
-@pytest.mark.usefixtures("toured")
 def test_what_the_runs_told_follows_a_bar_to_its_topic(
     toured: tuple[Settings, dict[str, Any], str],
 ) -> None:
@@ -197,6 +196,7 @@ def test_what_the_runs_told_follows_a_bar_to_its_topic(
     assert trades == found["batch"]["rows"]["silver.trades"]
 
 
+@pytest.mark.usefixtures("toured")
 def test_each_commit_of_the_lander_was_traced(collector: TraceCollector) -> None:
     commits = collector.named("commit bronze.market_trades", "land")
     assert {span.attributes["messaging.destination.name"] for span in commits} == {TRADES_TOPIC}

@@ -15,7 +15,6 @@ from small_lake import EPOCH, TICK
 from batch.activity import ACTIVITY
 from batch.backfill import Backfill, Plan
 from batch.job import BatchJob
-from batch.runs import RunLog
 from lakehouse.catalog import load_catalog
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings
@@ -92,7 +91,7 @@ def test_both_are_filled_in_side_by_side(lake: Lake) -> None:
         BatchJob(spark.newSession(), lake.catalog, settings, one)
         for one in (lake.fills.dataset, DATASET)
     ]
-    work = Backfill(jobs, RunLog(lake.catalog))
+    work = Backfill(jobs, lake.catalog)
     work.run(plan, parallel=len(jobs))
     assert lake.activity() == EXPECTED
     assert work.pending(plan) == {"fills": [], "customers": []}

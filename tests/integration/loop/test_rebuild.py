@@ -86,7 +86,7 @@ def assert_is_no_longer_exact(lake: SmallLake) -> None:
 
 @pytest.mark.usefixtures("landed")
 def test_a_version_that_is_named_is_built_and_swapped_once(
-    lake: SmallLake, landed: list[Interval], capsys: pytest.CaptureFixture[str]
+    lake: SmallLake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = rebuild(lake)
     with pytest.raises(OtherVersionError, match="the next version is trades_v2"):
@@ -101,6 +101,7 @@ def test_a_version_that_is_named_is_built_and_swapped_once(
     assert one.versions.next == "trades_v3"
 
 
+@pytest.mark.usefixtures("landed")
 def test_what_is_built_anew_is_the_same_and_takes_the_place_of_the_old(lake: SmallLake) -> None:
     one = rebuild(lake)
     assert one.versions.current == "trades_v1"
