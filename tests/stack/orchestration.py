@@ -54,6 +54,11 @@ class Airflow:
         found: list[dict[str, Any]] = answer["dag_runs"]
         return found
 
+    def backfills(self, dag: str) -> list[dict[str, Any]]:
+        """Return the backfills of a DAG."""
+        found: list[dict[str, Any]] = self.ask("GET", f"backfills?dag_id={dag}")["backfills"]
+        return found
+
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """Return a run."""
         found: dict[str, Any] = self.ask("GET", f"dags/{dag}/dagRuns/{urllib.parse.quote(run)}")
