@@ -4,11 +4,12 @@ The steps are those of the platform's processes, taken one at a time and in any 
 is left out: its place is taken by a list, so that a test decides what each step sees.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -80,13 +81,30 @@ class SmallLake:
     landed: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
     read: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
     landings: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """By table, the metadata file that it begins with; all are new where none is given."""
 
     def __post_init__(self) -> None:
         for name in schemas.contracts():
             if self.catalog.table_exists(name):
                 self.catalog.drop_table(name)
-        tables.apply(self.catalog)
+        for name, file in self.metadata.items():
+            self.catalog.register_table(name, file)
+        if not self.metadata:
+            tables.apply(self.catalog)
         self.restart_speed()
+
+    def saved(self) -> Callable[[], Self]:
+        """Return what makes the lake again as it is now, as often as wanted.
+
+        There is one at a time: it takes the tables' names from whichever has them. Its speed layer
+        has just started. What expires snapshots would delete files that the next one needs.
+        """
+        files = {n: self.catalog.load_table(n).metadata_location for n in schemas.contracts()}
+        steps = deepcopy(
+            {name: getattr(self, name) for name in ("logs", "landed", "read", "landings")}
+        )
+        return lambda: replace(self, metadata=files, **deepcopy(steps))
 
     def produce(self, event: Mapping[str, Any]) -> None:
         """Append an event, with the fields of `encode`, to its key's partition."""

@@ -27,34 +27,40 @@ TABLES = ("silver.trades", "gold.bars_1m", "gold.bars_1h", "gold.market_daily")
 
 
 @pytest.fixture
-def lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
+def new_lake(spark: SparkSession, spark_settings: Settings) -> SmallLake:
     return SmallLake(spark, load_catalog(spark_settings), spark_settings)
 
 
-@pytest.fixture
-def landed(lake: SmallLake) -> list[Interval]:
+@pytest.fixture(scope="module")
+def landed(spark: SparkSession, spark_settings: Settings) -> Callable[[], SmallLake]:
     """Two hours of trades, landed in three intervals, all published, and what speed makes of it."""
-    landed = []
+    lake = SmallLake(spark, load_catalog(spark_settings), spark_settings)
+    intervals = []
     for number in range(1, 4):
         lake.produce(trade(number, event_time=trade()["event_time"] + timedelta(hours=number % 2)))
-        landed.append(lake.land())
+        intervals.append(lake.land())
     lake.stream()
-    for interval in landed:
+    for interval in intervals:
         lake.batch(interval)
-    return landed
+    return lake.saved()
 
 
 @pytest.fixture
-def before_a_gap(lake: SmallLake) -> Interval:
+def lake(landed: Callable[[], SmallLake]) -> SmallLake:
+    return landed()
+
+
+@pytest.fixture
+def before_a_gap(new_lake: SmallLake) -> Interval:
     """The first of three landed intervals; batch has published it and the third."""
-    lake.produce(trade(1))
-    first = lake.land()
-    lake.produce(trade(2))
-    lake.land()
-    lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
-    third = lake.land()
-    lake.batch(first)
-    lake.batch(third)
+    new_lake.produce(trade(1))
+    first = new_lake.land()
+    new_lake.produce(trade(2))
+    new_lake.land()
+    new_lake.produce(trade(3, event_time=trade()["event_time"] + timedelta(hours=4)))
+    third = new_lake.land()
+    new_lake.batch(first)
+    new_lake.batch(third)
     return first
 
 
@@ -84,7 +90,6 @@ def assert_is_no_longer_exact(lake: SmallLake) -> None:
     assert not compare(naive_bars(lake.events()), bars(lake), ignore=("log_partition",)).equal
 
 
-@pytest.mark.usefixtures("landed")
 def test_a_version_that_is_named_is_built_and_swapped_once(
     lake: SmallLake, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +106,6 @@ def test_a_version_that_is_named_is_built_and_swapped_once(
     assert one.versions.next == "trades_v3"
 
 
-@pytest.mark.usefixtures("landed")
 def test_what_is_built_anew_is_the_same_and_takes_the_place_of_the_old(lake: SmallLake) -> None:
     one = rebuild(lake)
     assert one.versions.current == "trades_v1"
@@ -129,7 +133,6 @@ def test_what_is_built_anew_is_the_same_and_takes_the_place_of_the_old(lake: Sma
     ] == ["AGREE"] * 2
 
 
-@pytest.mark.usefixtures("landed")
 def test_what_was_wrong_is_named_mended_and_can_be_had_back(lake: SmallLake) -> None:
     spoil(lake)
     before = bars(lake)
@@ -157,7 +160,6 @@ def test_what_was_wrong_is_named_mended_and_can_be_had_back(lake: SmallLake) -> 
     assert_exact(lake)
 
 
-@pytest.mark.usefixtures("landed")
 def test_what_batch_publishes_meanwhile_is_caught_up_with(lake: SmallLake) -> None:
     one = rebuild(lake)
     one.build()
@@ -168,7 +170,6 @@ def test_what_batch_publishes_meanwhile_is_caught_up_with(lake: SmallLake) -> No
     assert_exact(lake)
 
 
-@pytest.mark.usefixtures("landed")
 def test_what_batch_publishes_in_the_last_moment_is_not_lost(lake: SmallLake) -> None:
     late: list[Callable[[], object]] = [lambda: lake.batch(lake.land())]
 
@@ -189,9 +190,7 @@ def test_what_batch_publishes_in_the_last_moment_is_not_lost(lake: SmallLake) ->
     assert {bar["status"] for bar in bars(lake)} == {"RECONCILED"}
 
 
-def test_a_version_does_not_replace_what_it_has_not_seen(
-    lake: SmallLake, landed: list[Interval]
-) -> None:
+def test_a_version_does_not_replace_what_it_has_not_seen(lake: SmallLake) -> None:
     branch = Branch("silver.trades", "trades_v2")
     head = lake.catalog.load_table("silver.trades").metadata.current_snapshot_id
     rebuild(lake).build()
@@ -204,7 +203,7 @@ def test_a_version_does_not_replace_what_it_has_not_seen(
 
 
 def test_the_catalog_refuses_a_swap_that_was_overtaken(
-    lake: SmallLake, landed: list[Interval], monkeypatch: pytest.MonkeyPatch
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rebuild(lake).build()
     head = lake.catalog.load_table("silver.trades").metadata.current_snapshot_id
@@ -223,7 +222,7 @@ def test_the_catalog_refuses_a_swap_that_was_overtaken(
     assert "trades_v1" not in lake.catalog.load_table("silver.trades").refs()
 
 
-def test_a_swap_that_was_interrupted_is_finished(lake: SmallLake, landed: list[Interval]) -> None:
+def test_a_swap_that_was_interrupted_is_finished(lake: SmallLake) -> None:
     class PulledError(Exception):
         """Somebody has pulled the plug."""
 
@@ -244,9 +243,7 @@ def test_a_swap_that_was_interrupted_is_finished(lake: SmallLake, landed: list[I
     assert_exact(lake)
 
 
-def test_a_build_that_was_interrupted_is_given_up_in_words(
-    lake: SmallLake, landed: list[Interval]
-) -> None:
+def test_a_build_that_was_interrupted_is_given_up_in_words(lake: SmallLake) -> None:
     class PulledError(BaseException):
         """Somebody has pulled the plug; no process can handle that."""
 
@@ -263,29 +260,28 @@ def test_a_build_that_was_interrupted_is_given_up_in_words(
 
 
 @pytest.mark.usefixtures("before_a_gap")
-def test_a_version_put_back_has_what_batch_had_left_out(lake: SmallLake) -> None:
-    one = rebuild(lake)
+def test_a_version_put_back_has_what_batch_had_left_out(new_lake: SmallLake) -> None:
+    one = rebuild(new_lake)
     one.build()
     one.swap()
     # The run log says by now that all of it is published: the old version must not lack it.
     one.roll_back()
-    assert_exact(lake)
-    assert {bar["status"] for bar in bars(lake)} == {"RECONCILED"}
+    assert_exact(new_lake)
+    assert {bar["status"] for bar in bars(new_lake)} == {"RECONCILED"}
 
 
 def test_an_older_interval_run_after_a_swap_takes_nothing_back(
-    lake: SmallLake, before_a_gap: Interval
+    new_lake: SmallLake, before_a_gap: Interval
 ) -> None:
-    one = rebuild(lake)
+    one = rebuild(new_lake)
     _, found = one.compare(one.build())
     assert not found[0].equal, "the new version has seen what batch has left out"
     one.swap()
-    assert_exact(lake)
-    lake.batch(before_a_gap)
-    assert_exact(lake)
+    assert_exact(new_lake)
+    new_lake.batch(before_a_gap)
+    assert_exact(new_lake)
 
 
-@pytest.mark.usefixtures("landed")
 def test_a_version_that_nobody_wants_is_dropped(lake: SmallLake) -> None:
     one = rebuild(lake)
     one.build()
@@ -297,10 +293,10 @@ def test_a_version_that_nobody_wants_is_dropped(lake: SmallLake) -> None:
         one.roll_back()
 
 
-def test_nothing_published_is_nothing_to_build(lake: SmallLake) -> None:
+def test_nothing_published_is_nothing_to_build(new_lake: SmallLake) -> None:
     with pytest.raises(NoVersionError, match="batch has published nothing of trades"):
-        rebuild(lake).build()
-    assert set(lake.catalog.load_table("silver.trades").refs()) <= {"main"}
+        rebuild(new_lake).build()
+    assert set(new_lake.catalog.load_table("silver.trades").refs()) <= {"main"}
 
 
 def test_datasets_that_share_a_table_are_rebuilt_together() -> None:
