@@ -55,7 +55,7 @@ def test_a_column_is_followed_from_a_run_of_a_task(stack: RunningStack, processe
     assert f"{HOURLY}.batch.silver" in parents
 
 
-def test_a_backfill_by_command_mends_what_a_bug_left(
+def test_a_backfill_by_command_mends_what_a_bug_left_though_its_application_is_killed(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
     """Bars as an earlier definition might have left them; nothing else is written again."""
@@ -72,7 +72,11 @@ def test_a_backfill_by_command_mends_what_a_bug_left(
     )
     run = airflow.run_of(HOURLY, FIRST_HOUR)
     assert run is not None
+    stack.run("drivers", "kill", driver_at_work(stack, f"the application of {run}"))
     assert over_again(stack, airflow, run) == {"success"}, airflow.story(HOURLY, [run])
+    tasks = [one for one in airflow.tasks(HOURLY, run) if one["state"] == "success"]
+    tries = {one["task_id"]: one["try_number"] for one in tasks}
+    assert max(tries.values()) > tries["plan"], tries
     assert {hour: bars_of(stack, hour) for hour in right} == right
     assert {table: snapshot(stack, table) for table in others} == others
     assert_all_equal(judge)
@@ -98,16 +102,6 @@ def test_a_backfill_by_rest_in_reverse_changes_nothing(
     runs = [str(airflow.run_of(HOURLY, hour)) for hour in (FIRST_HOUR, LAST_HOUR)]
     assert {state for run in runs for state in over_again(stack, airflow, run)} == {"success"}
     assert {table: snapshot(stack, table) for table in before} == before
-    assert_all_equal(judge)
-
-
-def test_a_run_whose_application_is_killed_ends_right(
-    stack: RunningStack, airflow: Airflow, judge: Judge
-) -> None:
-    run = airflow.trigger(HOURLY, window(FIRST_HOUR) | TRADES_ALONE)
-    stack.run("drivers", "kill", driver_at_work(stack, f"the application of {run}"))
-    assert airflow.wait_for(HOURLY, [run]) == {"success"}, airflow.story(HOURLY, [run])
-    assert max(task["try_number"] for task in airflow.tasks(HOURLY, run)) > 1
     assert_all_equal(judge)
 
 
