@@ -15,7 +15,7 @@ from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
 from lakehouse.files import write_secretly
 from lakehouse.infra import dags_folder, infra_file
-from lakehouse.stack import postgresql, prometheus
+from lakehouse.stack import kept, postgresql, prometheus
 from lakehouse.stack.http import tls_context
 from lakehouse.stack.installation import Installation
 
@@ -57,7 +57,7 @@ def components(installation: Installation) -> list[Component]:
         Component(
             name,
             after=(API,),
-            launch=partial(command, installation, [role]),
+            launch=partial(_launch_kept, installation, role),
             health=answers(partial(_is_healthy, installation, known_as)),
             deadline_seconds=180,
             memory_mib=MEMORY_MIB[name],
@@ -88,6 +88,12 @@ def _launch_api(installation: Installation) -> Launch:
     # It alone asks who somebody is.
     write_secretly(Path(environ[PASSWORDS_FILE]), json.dumps(users).encode())
     return Launch(["/bin/sh", "-c", script], environ, port)
+
+
+def _launch_kept(installation: Installation, role: str) -> Launch:
+    """Return how a process is started that ends when the database is away, and must come back."""
+    one = command(installation, [role])
+    return Launch([sys.executable, "-m", kept.__name__, *one.argv], one.environ)
 
 
 def _environ(installation: Installation) -> dict[str, str]:
