@@ -1,4 +1,4 @@
-"""``lakehouse batch``, ``reconcile``, ``backfill``, ``maintain`` and ``rebuild``."""
+"""``lakehouse batch``, ``reconcile``, ``backfill``, ``features``, ``maintain`` and ``rebuild``."""
 
 import json
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from batch.features.cli import app as features_app
 from batch.maintenance.cli import app as maintenance_app
 from batch.rebuild.cli import app as rebuild_app
 from lakehouse.catalog import load_catalog
@@ -18,6 +19,7 @@ from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
 
 app = typer.Typer()
+app.registered_commands += features_app.registered_commands
 app.registered_commands += maintenance_app.registered_commands
 app.add_typer(rebuild_app)
 

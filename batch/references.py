@@ -7,37 +7,32 @@ one has published.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial, reduce
 from operator import or_
 from typing import ClassVar
 
-import structlog
 from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from batch.attempts import published
 from batch.dataset import Dataset, Work
 from batch.datasets import chosen
 from batch.inputs import ingested_in, landed, pinned
 from batch.inspection import inspect
-from batch.job import CONFLICT_BUDGET_SECONDS, Report
+from batch.job import Report
 from batch.landing import NotLandedError
-from batch.lineage import told
-from batch.publication import Branch, Conflicts, PublishConflictError, branches
+from batch.publication import Branch, branches
 from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_keyed
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.intervals import Interval
-from lakehouse.resilience import retrying
-from lakehouse.tracing import RUN, describe_span, run_span
 from lakehouse.transforms.reference import eod_bars, instruments
 
 KIND = "reference"
-
-_log = structlog.get_logger(__name__)
 
 
 def _everything(news: DataFrame) -> Column:
@@ -168,34 +163,13 @@ class ReferenceJob:
         snapshot_id = self.landed_through(interval.end)
         run, runs = Run(KIND, self.dataset.name, interval, (), cause=cause), RunLog(self.catalog)
         runs.record(run, Status.STARTED, snapshots={self.source: snapshot_id})
-        with run_span(KIND, run.dataset, interval):
-            return self._run(run, runs, seen)
-
-    def _run(self, run: Run, runs: RunLog, seen: int | None) -> Report:
-        describe_span({RUN: run.run_id})
-        conflicts = Conflicts()
-
-        @retrying(on=PublishConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
-        def attempt() -> Report:
-            with conflicts.counted():
-                return self._publish(run, runs, seen)
-
-        try:
-            with told(self.catalog, run, self.dataset.tables) as rows:
-                report = replace(attempt(), conflicts=conflicts.count)
-                rows.update(report.rows)
-        except Exception as error:
-            runs.record(run, Status.FAILED, detail=f"{type(error).__name__}: {error}"[:2000])
-            raise
-        runs.record(
+        return published(
+            self.catalog,
             run,
-            Status.PUBLISHED,
-            snapshots={self.source: report.snapshot_id},
-            rows_written=sum(report.rows.values()),
-            conflicts=conflicts.count,
+            self.dataset.tables,
+            lambda: self._publish(run, runs, seen),
+            read=lambda report: {self.source: report.snapshot_id},
         )
-        _log.info("published", interval=str(run.interval), dataset=run.dataset, **report.rows)
-        return report
 
     @property
     def source(self) -> str:

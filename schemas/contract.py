@@ -154,6 +154,7 @@ class TableContract:
 
     Attributes:
         name: Namespace and table, such as ``silver.trades``.
+        version: Of the contract.
         key: Columns that identify a row; in a speed twin, a row's versions share it.
         key_is_nullable: Some key columns may be null, so Iceberg cannot hold them as identifier.
         retention_days: Days that rows are kept; None when no age ends them, as of a speed twin,
@@ -168,6 +169,7 @@ class TableContract:
     """
 
     name: str
+    version: str
     description: str
     owner: str
     columns: tuple[Column, ...]

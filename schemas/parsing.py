@@ -97,6 +97,7 @@ class _Document:
         twin, topic = self._custom.get("speedTwin"), self._custom.get("topic")
         table = TableContract(
             name=self._name,
+            version=self._text(self._standard.version, "version"),
             description=self._text(
                 self._standard.description and self._standard.description.purpose,
                 "description.purpose",
@@ -133,6 +134,7 @@ class _Document:
             raise self._error(f"{self._name}.speedTwin", f"{name!r} is not another table's name")
         return TableContract(
             name=name,
+            version=table.version,
             description=f"Speed layer's row versions of {table.name}. {table.description}",
             owner=table.owner,
             columns=table.columns,

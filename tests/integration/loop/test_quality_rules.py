@@ -52,6 +52,10 @@ VALUES: Row = {
     **{"status": "ACTIVE", "source_position": 1, "log_partition": 0, "last_offset": 1},
     **{"base_currency": "BTC", "quote_currency": "USDT", "kind": "SPOT"},
     **{"tick_size": 1, "lot_size": 1, "file_name": "a.csv", "checksum": "a"},
+    **{"known_at": AT + MINUTE, "return_1m": 0.1, "return_5m": -0.1, "spread_bps": 1.0},
+    **dict.fromkeys(("realised_volatility_1m", "realised_volatility_5m"), 0.1),
+    **{"ewma_volatility_15m": 0.1, "trade_intensity_1m": 2.5, "trade_intensity_5m": 0.5},
+    **{"order_flow_imbalance_1m": 1.0, "order_flow_imbalance_5m": -1.0, "quote_intensity_1m": 0.0},
 }
 
 
@@ -91,6 +95,7 @@ SOUND: dict[str, list[Row]] = {
     "gold.market_daily": [row("gold.market_daily")],
     "gold.spreads_1m": [row("gold.spreads_1m")],
     "gold.positions": [row("gold.positions")],
+    "gold.features_1m": [row("gold.features_1m")],
     "gold.customer_activity_daily": [row("gold.customer_activity_daily")],
     "gold.eod_bars": [
         row("gold.eod_bars", symbol=symbol, business_date=DAY - timedelta(days=days))
@@ -226,6 +231,15 @@ BROKEN: dict[str, dict[str, list[Change]]] = {
             first(first_quote_at=AT - MINUTE),
         ],
         "newest_quote_is_recent": late(last_quote_at=LONG_AGO),
+    },
+    "gold.features_1m": {
+        "rows_are_of_the_end_of_their_minute": [first(known_at=AT)],
+        "features_are_possible": [
+            *[first(trade_count=0), first(spread_bps=-1.0), first(quote_intensity_1m=-1.0)],
+            *[first(order_flow_imbalance_1m=1.1), first(ewma_volatility_15m=float("nan"))],
+            *[first(return_1m=float("inf")), first(realised_volatility_1m=-0.1)],
+        ],
+        "newest_row_is_recent": late(known_at=LONG_AGO),
     },
     "gold.positions": {
         "quantity_is_bought_less_sold": [first(sold_quantity=1)],

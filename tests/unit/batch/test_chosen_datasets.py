@@ -5,6 +5,7 @@ import pytest
 import schemas
 from batch.dataset import bronze_table
 from batch.datasets import DATASETS, UnknownDatasetError
+from batch.features.job import FEATURES, MADE_OF
 from batch.references import REFERENCES, chosen_for_batch
 
 TOPICS, FILES = [one.name for one in DATASETS], [one.name for one in REFERENCES]
@@ -36,5 +37,6 @@ def test_a_name_of_neither_is_refused() -> None:
 def test_the_contracts_state_of_what_batch_makes_each_table() -> None:
     made = {(table, bronze_table(one)) for one in DATASETS for table in one.tables}
     made |= {(one.table, one.source) for one in REFERENCES}
+    made |= {(FEATURES, bronze_table(one)) for one in DATASETS if one.name in MADE_OF}
     contracts = schemas.contracts().values()
     assert {(one.name, source) for one in contracts for source in one.sources} == made

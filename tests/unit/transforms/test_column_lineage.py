@@ -7,7 +7,16 @@ from plan_lineage import ROWS, column_sources
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse.transforms import bars, customers, fills, positions, quotes, reference, trades
+from lakehouse.transforms import (
+    bars,
+    customers,
+    features,
+    fills,
+    positions,
+    quotes,
+    reference,
+    trades,
+)
 from lakehouse.transforms.events import decode
 from schemas import contract, contracts
 from schemas.registry import ContractRegistry
@@ -69,6 +78,9 @@ MADE: Mapping[str, Callable[[Tables], DataFrame]] = {
         tables["gold.bars_1m"], contract("gold.market_daily").carried
     ),
     "gold.spreads_1m": lambda tables: quotes.spreads_1m(tables["silver.quotes"]),
+    "gold.features_1m": lambda tables: features.features_1m(
+        tables["silver.trades"], tables["gold.spreads_1m"]
+    ),
     "gold.positions": lambda tables: positions.positions(tables["silver.fills"]),
     "gold.customer_activity_daily": activity,
     "gold.eod_bars": lambda tables: reference.eod_bars(tables["bronze.files_eod_bars"]),
