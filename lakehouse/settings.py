@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     )
     trino_username: str | None = Field(default=None, description="User that queries run as.")
     trino_password: SecretStr | None = Field(default=None, description="Of that user.")
+    mlflow: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Address of MLflow's server; unset means files in home.",
+    )
+    mlflow_username: str | None = Field(default=None, description="User of MLflow's server.")
+    mlflow_password: SecretStr | None = Field(default=None, description="Of that user.")
     ca_file: Path | None = Field(
         default=None,
         description="PEM file of the authority that signed the servers' certificates.",
@@ -227,6 +234,16 @@ class Settings(BaseSettings):
     def warehouse_address(self) -> str:
         """Root address of the tables, with its scheme."""
         return self.warehouse or (self.home / "warehouse").as_uri()
+
+    @property
+    def mlflow_address(self) -> str:
+        """Address of MLflow's server, or of the file of runs and models in home."""
+        return self.mlflow or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> str | None:
+        """Where models and pictures go; None where MLflow's server decides."""
+        return None if self.mlflow else (self.home / "mlflow" / "artifacts").as_uri()
 
     @property
     def on_stack(self) -> bool:

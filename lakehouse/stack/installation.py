@@ -186,6 +186,12 @@ class Installation:
             values["spark_driver_memory"] = "1g"
         if self.openlineage_url:
             values["openlineage_url"] = self.openlineage_url
+        if role in ("batch", "serving"):
+            values |= {
+                "mlflow": f"https://{self.address('mlflow')}",
+                "mlflow_username": role,
+                "mlflow_password": self.secret(f"mlflow-{role}"),
+            }
         if role in ("serving", "orchestration"):
             values |= {
                 "trino": f"https://{self.address('trino')}",

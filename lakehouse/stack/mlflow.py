@@ -1,11 +1,16 @@
 """MLflow's tracking server: experiments and models, in PostgreSQL and the object store."""
 
+import base64
+import json
 from functools import partial
-from urllib.request import urlopen
+from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
 from lakehouse.infra import infra_file
+from lakehouse.settings import Role
 from lakehouse.stack import minio, postgresql
 from lakehouse.stack.http import tls_context
 from lakehouse.stack.installation import REGION, Installation
@@ -13,7 +18,11 @@ from lakehouse.stack.installation import REGION, Installation
 NAME = "mlflow"
 # Of infra/mlflow/basic_auth.ini.
 ADMIN_USER = "admin"
+# Batch trains, registers and scores; whoever serves loads what is registered, and sees the rest.
+USERS: tuple[Role, ...] = ("batch", "serving")
 PROBE_SECONDS = 2.0
+# To store a password takes long by design.
+ASK_SECONDS = 30.0
 
 
 def component(installation: Installation) -> Component:
@@ -23,6 +32,8 @@ def component(installation: Installation) -> Component:
         after=(postgresql.NAME, minio.NAME),
         launch=partial(_launch, installation),
         health=answers(partial(_answers, installation)),
+        provision=partial(provision, installation),
+        provides="the users",
         # The first start makes some forty tables.
         deadline_seconds=180,
         memory_mib=700,
@@ -71,3 +82,29 @@ def _answers(installation: Installation) -> bool:
             return True
     except OSError:
         return False
+
+
+def provision(installation: Installation) -> None:
+    """Make the users that roles speak as, or give them the passwords that the roles have."""
+    for user in USERS:
+        known = {"username": user, "password": installation.secret(f"{NAME}-{user}")}
+        try:
+            _ask(installation, "POST", "users/create", known)
+        except HTTPError as error:
+            said = json.load(error)
+            if error.code != HTTPStatus.BAD_REQUEST or "ALREADY_EXISTS" not in said["error_code"]:
+                raise
+            _ask(installation, "PATCH", "users/update-password", known)
+
+
+def _ask(installation: Installation, method: str, what: str, body: dict[str, str]) -> None:
+    password = installation.secret(f"{NAME}-{ADMIN_USER}")
+    proof = base64.b64encode(f"{ADMIN_USER}:{password}".encode()).decode()
+    request = Request(
+        f"https://{installation.address(NAME)}/api/2.0/mlflow/{what}",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Basic {proof}", "Content-Type": "application/json"},
+        method=method,
+    )
+    context = tls_context(installation)
+    urlopen(request, timeout=ASK_SECONDS, context=context).close()  # noqa: S310 - an own address

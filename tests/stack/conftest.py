@@ -48,6 +48,7 @@ ORDER = (
     "test_streams",
     "test_security",
     "test_wrapped_keys",
+    "test_models",
     "test_trino",
     "test_upkeep",
     "test_panels",
