@@ -1,0 +1,91 @@
+"""What predicts volatility: the last one known, and gradient-boosted trees that start from it."""
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+SEED = 20240809
+# A hundredth of a basis point: a market that stood still for a quarter of an hour.
+FLOOR = 1e-6
+
+Floats = NDArray[np.float64]
+
+
+class LastKnown(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Says again what a column says: the forecast that any other must beat.
+
+    Args:
+        column: The column.
+    """
+
+    def __init__(self, column: str = "ewma_volatility_15m") -> None:
+        self.column = column
+
+    def fit(self, inputs: pd.DataFrame, _target: Floats) -> Self:
+        """Learn nothing."""
+        self.n_features_in_ = inputs.shape[1]
+        return self
+
+    def predict(self, inputs: pd.DataFrame) -> Floats:
+        """Return the column, not below `FLOOR`."""
+        last: Floats = inputs[self.column].to_numpy(np.float64)
+        return np.maximum(last, FLOOR)
+
+
+class BoostedVolatility(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Gradient-boosted trees that say by what factor the last volatility known will change.
+
+    Levels differ by instrument and by month, and trees cannot reach beyond what they have seen; a
+    factor is alike everywhere. Weighed by the square of the level, the squared error of the factor
+    is that of the volatility.
+
+    Args:
+        max_iter: Number of trees.
+        learning_rate: How much each of them counts.
+        max_leaf_nodes: Of each tree.
+        min_samples_leaf: Examples that a leaf must have.
+    """
+
+    def __init__(
+        self,
+        max_iter: int = 150,
+        learning_rate: float = 0.05,
+        max_leaf_nodes: int = 15,
+        min_samples_leaf: int = 40,
+    ) -> None:
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_samples_leaf = min_samples_leaf
+
+    def fit(self, inputs: pd.DataFrame, target: Floats) -> Self:
+        """Grow the trees; the same examples in the same order give the same trees."""
+        level = LastKnown().predict(inputs)
+        self.n_features_in_ = inputs.shape[1]
+        self.trees_ = HistGradientBoostingRegressor(
+            **self.get_params(), early_stopping=False, random_state=SEED
+        ).fit(_relative(inputs, level), target / level, sample_weight=(level / level.max()) ** 2)
+        return self
+
+    def predict(self, inputs: pd.DataFrame) -> Floats:
+        """Return the volatility of the minute after each row, not below `FLOOR`."""
+        level = LastKnown().predict(inputs)
+        factor: Floats = self.trees_.predict(_relative(inputs, level))
+        return np.maximum(level * factor, FLOOR)
+
+
+def _relative(inputs: pd.DataFrame, level: Floats) -> Floats:
+    """Return inputs by which instruments of any level can be compared: what has a level, over it.
+
+    A missing value stays one: trees send it whichever way was better.
+    """
+    has_level = [
+        name for name in inputs.columns if name.startswith(("return_", "realised_volatility_"))
+    ]
+    others = [name for name in inputs.columns if name not in has_level]
+    moves = np.abs(inputs[has_level].to_numpy(np.float64)) / level[:, None]
+    return np.hstack([moves, inputs[others].to_numpy(np.float64)])
