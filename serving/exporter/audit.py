@@ -19,6 +19,7 @@ from serving.exporter.families import Reading
 from serving.exporter.lake import Round
 
 RUNS, RECONCILIATIONS, MAINTENANCE = "ops.runs", "ops.reconciliations", "ops.maintenance"
+MODEL_CHECKS = "ops.model_checks"
 # A month of hourly runs is some 1,500 rows; what is older changes no gauge that anybody watches.
 WINDOW = timedelta(days=31)
 PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
@@ -202,6 +203,33 @@ class Upkeep:
             yield Reading(f.MAINTENANCE_FAILED, (name,), row["outcome"] == FAILED)
             for action, column in _ACTIONS.items():
                 yield Reading(f.MAINTENANCE_FILES, (name, action), row[column])
+
+
+class ModelChecks:
+    """Tells of ``ops.model_checks``."""
+
+    def __init__(self) -> None:
+        self._rows = AuditRows(
+            MODEL_CHECKS, ("business_date", "model", "version", "measure", "subject", "value")
+        )
+
+    def __call__(self, lake: Round) -> Iterator[Reading]:
+        """Yield what was found of the newest day that was measured, for each model."""
+        table = lake.table(MODEL_CHECKS)
+        if table is None:
+            return
+        rows = self._rows.of(table)
+        newest: dict[str, tuple[Any, int]] = {}
+        for row in rows:
+            day = (row["business_date"], row["version"])
+            newest[row["model"]] = max(day, newest.get(row["model"], day))
+        found = {
+            (row["model"], row["measure"], row["subject"]): row["value"]
+            for row in rows
+            if (row["business_date"], row["version"]) == newest[row["model"]]
+        }
+        for labels, value in found.items():
+            yield Reading(f.MODEL_CHECK, labels, value)
 
 
 def made_at(table: Table) -> float:

@@ -19,7 +19,7 @@ import schemas
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from serving.exporter import families as f
-from serving.exporter.audit import Reconciliations, Runs, Upkeep
+from serving.exporter.audit import ModelChecks, Reconciliations, Runs, Upkeep
 from serving.exporter.families import Reading, to_metrics
 from serving.exporter.freshness import Covered, contracts, landed
 from serving.exporter.lake import Log, Round
@@ -139,6 +139,7 @@ def lake_exporter(settings: Settings, open_catalog: Callable[[], Catalog]) -> Ex
         "batch": Covered(runs),
         "reconciliations": Reconciliations(twinned),
         "upkeep": Upkeep(),
+        "model_checks": ModelChecks(),
         "dead_letters": DeadLetterCounts(),
         "poison": poison,
     }

@@ -175,6 +175,13 @@ MAINTENANCE_FILES = Family(
     ("table", "action"),
 )
 
+MODEL_CHECK = Family(
+    "lakehouse_model_check_value",
+    "What was measured of the newest day: of features ks, how far they are from those of training, "
+    "from 0 to 1, and missing, the share that is not known; of predictions rmse_bps and mae_bps.",
+    ("model", "measure", "subject"),
+)
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {value.name: value for value in list(globals().values()) if isinstance(value, Family)}
 )

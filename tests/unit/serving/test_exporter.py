@@ -203,6 +203,28 @@ def test_dead_letters_are_counted_and_each_file_is_read_once(lake: Lake) -> None
     assert lake.value(rows, stage="batch", reason="late") == 1
 
 
+def test_of_models_the_newest_day_is_told_as_it_was_measured_last(lake: Lake) -> None:
+    def check(day: int, value: float, minute: int, **other: Any) -> dict[str, Any]:
+        return {
+            **{"business_date": NOW.date() - timedelta(days=day), "model": "volatility"},
+            **{"version": 1, "measure": "ks", "subject": "spread_bps", "value": value},
+            **{"row_count": 10, "snapshot_id": 1},
+            "recorded_at": NOW - timedelta(minutes=minute),
+            **other,
+        }
+
+    def told(subject: str) -> float | None:
+        lake.exporter.read()
+        labels = {"model": "volatility", "measure": "ks", "subject": subject}
+        return lake.value("lakehouse_model_check_value", **labels)
+
+    lake.append("ops.model_checks", check(2, 0.9, 1), check(2, 0.8, 1, subject="return_1m"))
+    assert told("spread_bps") == 0.9
+    lake.append("ops.model_checks", check(1, 0.2, 3), check(1, 0.1, 9))
+    assert told("spread_bps") == 0.2
+    assert told("return_1m") is None
+
+
 def test_poison_is_counted_by_topic_and_what_was_noted_twice_is_one(lake: Lake) -> None:
     for offset in (7, 7, 8):
         note_poison(lake.catalog, TRADES, {Place(0, offset): "overflow"})
