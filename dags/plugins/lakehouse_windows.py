@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # What `datetime.fromisoformat` reads, so far as a person writes it or a calendar does.
 TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?$"
 
@@ -77,6 +77,22 @@ def day_of(text: str | None) -> dict[str, str]:
         raise WindowError("no hours have told of a day: give day")
     start = _time(text)
     return {"start": start.isoformat(), "end": (start + DAY).isoformat()}
+
+
+def hour_of(text: str) -> dict[str, str]:
+    """Return the window of an hour.
+
+    Args:
+        text: Its start, ISO 8601; without a zone it is UTC.
+
+    Returns:
+        As `window_of`.
+
+    Raises:
+        WindowError: It is no time.
+    """
+    start = _time(text)
+    return {"start": start.isoformat(), "end": (start + HOUR).isoformat()}
 
 
 def _time(text: str | None) -> datetime:

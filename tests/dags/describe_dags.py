@@ -136,7 +136,8 @@ def run(dag: str, conf: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, 
     assert not unknown, f"no params: {unknown}"
     for name, value in conf.items():
         params.get_param(name).value = value
-    times = {name: datetime.fromisoformat(one) for name, one in run.items() if "interval" in name}
+    moments = {"data_interval_start", "data_interval_end", "run_after"}
+    times = {name: datetime.fromisoformat(run[name]) for name in moments & run.keys()}
     walk = Walk(params.validate(), SimpleNamespace(**{**vars(NOTHING), **run, **times}))
     for task in chosen.topological_sort():
         walk.take(task)

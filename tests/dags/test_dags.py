@@ -25,7 +25,7 @@ def described(dags: Dags) -> dict[str, Any]:
 
 def test_each_file_is_parsed_within_a_second(described: dict[str, Any]) -> None:
     slow = {name: seconds for name, seconds in described["seconds"].items() if seconds > 1}
-    assert len(described["seconds"]) == 7
+    assert len(described["seconds"]) == 9
     assert slow == {}
 
 
@@ -37,6 +37,8 @@ def test_each_file_is_parsed_within_a_second(described: dict[str, Any]) -> None:
         ("file_arrivals", "AssetTriggeredTimetable", 16, False, {"requests"}),
         ("file_drops", "NullTimetable", 4, False, {"requests"}),
         ("maintain", "CronTriggerTimetable", 1, False, {"upkeep"}),
+        ("ml_score", "PartitionedAssetTimetable", 1, False, {"upkeep"}),
+        ("ml_train", "CronTriggerTimetable", 1, False, {"upkeep"}),
         ("backfill_rebuild", "NullTimetable", 1, False, {"backfill"}),
         ("erasure_requests", "NullTimetable", 1, False, {"requests"}),
         ("dlq_redrive", "NullTimetable", 1, False, {"requests"}),
@@ -62,7 +64,7 @@ def test_what_a_dag_runs_when_and_beside_what(
 def test_all_dags_explain_themselves_and_all_tasks_are_tried_again(
     described: dict[str, Any],
 ) -> None:
-    assert len(described["dags"]) == 8
+    assert len(described["dags"]) == 10
     for name, dag in described["dags"].items():
         assert len(dag["doc"].splitlines()) > 4, name
         assert dag["description"], name
@@ -97,6 +99,8 @@ UPSTREAM = {
     },
     "file_arrivals": {"load": {"arrived"}},
     "maintain": {"maintain": {"asked"}},
+    "ml_score": {"features": {"hour"}, "score": {"hour", "features"}},
+    "ml_train": {"promote": {"train"}, "drift": {"promote", "yesterday"}},
     "backfill_rebuild": {
         "plan": {"asked"},
         "for_real": {"plan"},
@@ -221,6 +225,31 @@ def test_a_days_reports_are_about_the_whole_day(
         *("--dataset", "customers", "--dataset", "fills"),
     ]
     assert told["retention"]["words"][-2:] == ["--as-of", within[-1]]
+
+
+def test_models_score_the_hour_that_was_reconciled(dags: Dags) -> None:
+    told = dags.run("ml_score", partition_key="2024-02-28T23:00:00")
+    hour = ["--start", "2024-02-28T23:00:00+00:00", "--end", "2024-02-29T00:00:00+00:00"]
+    assert told["features"]["words"] == ["features", *hour]
+    assert told["score"]["words"] == ["models", "score", *hour]
+    by_hand = {"start": "2024-02-28T23:00", "end": "2024-02-29T00:00"}
+    assert dags.run("ml_score", by_hand) == told
+
+
+@pytest.mark.parametrize(
+    ("conf", "run", "day"),
+    [
+        ({}, {"run_after": "2024-03-01T04:30:00+00:00"}, "2024-02-29"),
+        ({"day": "2024-08-08"}, {"run_after": "2024-03-01T04:30:00+00:00"}, "2024-08-08"),
+    ],
+)
+def test_models_are_trained_before_they_are_measured(
+    dags: Dags, conf: dict[str, Any], run: dict[str, str], day: str
+) -> None:
+    told = dags.run("ml_train", conf, **run)
+    assert told["train"]["words"] == ["models", "train"]
+    assert told["promote"]["words"] == ["models", "promote"]
+    assert told["drift"]["words"] == ["models", "drift", "--day", day]
 
 
 def test_a_file_has_one_run_however_often_it_is_told_of(dags: Dags) -> None:
