@@ -66,15 +66,18 @@ class BoostedVolatility(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Grow the trees; the same examples in the same order give the same trees."""
         level = LastKnown().predict(inputs)
         self.n_features_in_ = inputs.shape[1]
+        relative = _relative(inputs, level)
+        # Of an input that no example has, such as spreads where nobody quotes, no bins can be made.
+        self.known_ = ~np.isnan(relative).all(axis=0)
         self.trees_ = HistGradientBoostingRegressor(
             **self.get_params(), early_stopping=False, random_state=SEED
-        ).fit(_relative(inputs, level), target / level, sample_weight=(level / level.max()) ** 2)
+        ).fit(relative[:, self.known_], target / level, sample_weight=(level / level.max()) ** 2)
         return self
 
     def predict(self, inputs: pd.DataFrame) -> Floats:
         """Return the volatility of the minute after each row, not below `FLOOR`."""
         level = LastKnown().predict(inputs)
-        factor: Floats = self.trees_.predict(_relative(inputs, level))
+        factor: Floats = self.trees_.predict(_relative(inputs, level)[:, self.known_])
         return np.maximum(level * factor, FLOOR)
 
 

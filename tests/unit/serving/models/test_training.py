@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from batch.runs import Run, RunLog, Status
 from lakehouse.intervals import HOUR, Interval
-from serving.models.estimators import LastKnown
+from serving.models.estimators import BoostedVolatility, LastKnown
 from serving.models.features import FEATURES, INPUTS, InvalidRowsError, NoFeaturesError
 from serving.models.promotion import Verdict, promote
 from serving.models.scoring import PREDICTIONS, Scorer, score
@@ -191,3 +191,10 @@ def test_what_is_not_there_is_named(lake: Catalog, tracking: Tracking) -> None:
 def test_a_market_that_stands_still_has_a_least_volatility() -> None:
     inputs = pd.DataFrame({"ewma_volatility_15m": [0.0, 0.5]})
     assert np.array_equal(LastKnown().predict(inputs), [1e-6, 0.5])
+
+
+def test_an_input_that_no_example_has_is_left_out() -> None:
+    examples = examples_of(market(7, minutes=200).to_pandas().assign(spread_bps=float("nan")))
+    model = BoostedVolatility().fit(examples.inputs, examples.target)
+    quoted = examples.inputs.assign(spread_bps=1.5)
+    assert np.array_equal(model.predict(quoted), model.predict(examples.inputs))
