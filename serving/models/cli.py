@@ -43,8 +43,8 @@ def train(
 ) -> None:
     """Train every candidate, judge all by the same time after it, register them.
 
-    The best of them is the challenger. Without a window, the last third of the time that there are
-    features of is kept out.
+    The best of them is the challenger. Without a window, the last three tenths of the time that
+    there are features of are kept out.
 
     Example: lakehouse models train --window-start 2024-08-09T00:02 --window-end 2024-08-09T00:05
     """
