@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any, Self
@@ -129,7 +129,7 @@ class LiveStore:
 
     async def subscribe(
         self,
-        relations: Iterable[str],
+        relations: Collection[str],
         *,
         wanted: Callable[[LiveRow], bool] = lambda _: True,
         after: Mapping[str, int] | None = None,
