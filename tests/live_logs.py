@@ -125,7 +125,9 @@ def plain(row: Any) -> Row:
 def silver_rows(case: Case, log: list[LoggedEvent]) -> list[Row]:
     """Return what batch would have in silver after a log, by the oracle."""
     units = {
-        logged.position: {name: logged.event.get(name) for name in ("quantity_unit", "contract_size")}
+        logged.position: {
+            name: logged.event.get(name) for name in ("quantity_unit", "contract_size")
+        }
         for logged in log
     }
     rows = [plain(row) for row in case.silver(log).values()]

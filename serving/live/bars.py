@@ -74,6 +74,7 @@ class Bar:
     relation = RELATIONS["bars_1m"]
     topic, dataset, history = TRADES_TOPIC, "trades", "silver.trades"
     rules = TRADE_RULES
+    most_groups = 10_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:
         """Begin with nothing.

@@ -114,6 +114,7 @@ class Client:
     relation = RELATIONS["positions"]
     topic, dataset, history = FILLS_TOPIC, "fills", "silver.fills"
     rules = FILL_RULES
+    most_groups = 1_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:  # noqa: ARG002 - all time
         """Begin with nothing.

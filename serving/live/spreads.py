@@ -42,6 +42,7 @@ class Spread:
     relation = RELATIONS["spreads_1m"]
     topic, dataset, history = QUOTES_TOPIC, "quotes", "silver.quotes"
     rules = QUOTE_RULES
+    most_groups = 10_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:
         """Begin with nothing.

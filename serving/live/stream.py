@@ -35,6 +35,7 @@ class Stream(Protocol):
         dataset: What batch calls it.
         history: The silver table of it; its speed twin is read before it.
         rules: Which events count.
+        most_groups: How many groups are remembered: those of the latest events.
     """
 
     relation: Relation
@@ -42,6 +43,7 @@ class Stream(Protocol):
     dataset: str
     history: str
     rules: Rules
+    most_groups: int
 
     def __call__(self, group: str, start: int, partition: int) -> Whole:
         """Begin with nothing of a stretch of time (microseconds) of a group."""
