@@ -1,4 +1,4 @@
-"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``."""
+"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``."""
 
 import json
 import sys
@@ -17,12 +17,14 @@ from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
 from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
+from serving.live.cli import app as live_app
 from serving.output import print_table, write_csv, write_json
 from serving.statements import InvalidSqlError
 from serving.views import view_description, view_names, view_sources, view_sql
 
 app = typer.Typer()
 app.registered_commands += exporter_app.registered_commands
+app.registered_commands += live_app.registered_commands
 views = typer.Typer(
     no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."
 )

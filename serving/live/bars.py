@@ -4,7 +4,7 @@ The definition is that of `lakehouse.transforms.trades.resolve` and `lakehouse.t
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lakehouse.kafka import TRADES_TOPIC
 from serving.live.digits import half_up, instant, micros, minute_of, text, units
@@ -74,6 +74,12 @@ class Bar:
     relation = RELATIONS["bars_1m"]
     topic, dataset, history = TRADES_TOPIC, "trades", "silver.trades"
     rules = TRADE_RULES
+    recalled: ClassVar[tuple[str, ...]] = (
+        *("venue", "symbol", "trade_id", "event_time"),
+        *("reported_price", "reported_quantity", "quantity_unit", "contract_size"),
+        *("corrected_price", "corrected_quantity"),
+        *("trade_position", "correction_position", "cancel_position", "last_offset"),
+    )
     most_groups = 10_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:

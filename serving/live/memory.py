@@ -6,9 +6,9 @@ silver only: the event waits, with all that follow it, until they have been read
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from serving.live.digits import MINUTE_US
 from serving.live.relations import Values
@@ -22,6 +22,8 @@ MOST_LATE = 200
 FRESH_US = 5 * MINUTE_US
 # Events that wait take memory, too; beyond, the stretch that waits longest is left out.
 MOST_WAITING = 50_000
+# Rows that are not told while the log is being caught up with.
+MOST_UNTOLD = 100_000
 
 Event = Mapping[str, Any]
 
@@ -32,6 +34,11 @@ class Span(NamedTuple):
     group: str
     since: int
     until: int | None
+
+    @classmethod
+    def of_minute(cls, group: str, start: int) -> Self:
+        """Return one minute of a group."""
+        return cls(group, start, start + MINUTE_US)
 
 
 @dataclass
@@ -98,6 +105,7 @@ class Memory:
         self._openings: dict[str, Span] = {}
         self._late: OrderedDict[tuple[str, int], Whole] = OrderedDict()
         self._changed: dict[tuple[str, int], Whole] = {}
+        self._untold: OrderedDict[tuple[str, int], dict[tuple[Any, ...], Values]] = OrderedDict()
         self._waiting_events = 0
 
     def take(self, event: Event, partition: int, position: int, appended_us: int) -> None:
@@ -116,6 +124,8 @@ class Memory:
             whole.take(event, position)
             self._changed[group, minute] = whole
             return
+        # Of a stretch that was forgotten: what is known of it now is not to be told any more.
+        self._untold.pop((group, minute), None)
         span = self._span(group, minute, appended_us)
         if span not in self.waiting:
             self.waiting[span] = Waiting(partition, self._missed[partition], appended_us)
@@ -154,12 +164,29 @@ class Memory:
         for event, position in sorted(events, key=lambda one: one[1]):
             self._changing(event).take(event, position)
 
-    def changes(self) -> Iterator[Values]:
-        """Yield the rows that have changed since last asked; forget what is too much."""
+    def changes(self) -> list[Values]:
+        """Return the rows that have changed since last asked, each in its newest version."""
+        self.settle()
+        untold, self._untold = self._untold, OrderedDict()
+        return [row for rows in untold.values() for row in rows.values()]
+
+    def settle(self) -> None:
+        """Note which rows have changed, and forget what is too much."""
         changed, self._changed = self._changed, {}
-        for whole in changed.values():
-            yield from whole.rows()
-        self._settle({group for group, _ in changed})
+        for key, whole in changed.items():
+            rows = self._untold.setdefault(key, {})
+            rows |= {self._name(row): row for row in whole.rows()}
+        while len(self._untold) > MOST_UNTOLD:
+            self._untold.popitem(last=False)
+        self._forget({group for group, _ in changed})
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether what waits is about to be left out."""
+        return self._waiting_events > MOST_WAITING // 2
+
+    def _name(self, row: Values) -> tuple[Any, ...]:
+        return tuple(row[column] for column in self._stream.relation.key)
 
     def _known(self, name: str, minute: int) -> Whole | None:
         group = self._groups.get(name)
@@ -184,7 +211,7 @@ class Memory:
 
     def _span(self, group: str, minute: int, appended_us: int) -> Span:
         """Return what must be read before an event of a minute can be counted."""
-        alone = Span(group, minute, minute + MINUTE_US)
+        alone = Span.of_minute(group, minute)
         if alone in self.waiting:
             return alone
         opening = self._openings.get(group)
@@ -216,7 +243,7 @@ class Memory:
         self.left_out += 1
         self._forgot(span.group)
 
-    def _settle(self, touched: Iterable[str]) -> None:
+    def _forget(self, touched: Iterable[str]) -> None:
         """Forget the minutes, and the groups, beyond what is remembered."""
         for name in touched:
             group = self._groups.get(name)

@@ -6,7 +6,7 @@ signed quantity and basis are carried from fill to fill in the order of (event t
 
 from bisect import insort
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lakehouse.kafka import FILLS_TOPIC
 from serving.live.digits import half_up, instant, micros, text, units
@@ -114,6 +114,10 @@ class Client:
     relation = RELATIONS["positions"]
     topic, dataset, history = FILLS_TOPIC, "fills", "silver.fills"
     rules = FILL_RULES
+    recalled: ClassVar[tuple[str, ...]] = (
+        *("customer_id", "fill_id", "venue", "symbol", "event_time"),
+        *("side", "quantity", "price", "fee", "fill_position", "bust_position", "last_offset"),
+    )
     most_groups = 1_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:  # noqa: ARG002 - all time

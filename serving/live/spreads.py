@@ -5,7 +5,7 @@ The definition is that of `lakehouse.transforms.quotes`.
 
 from bisect import bisect
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lakehouse.kafka import QUOTES_TOPIC
 from serving.live.digits import MINUTE_US, half_up, instant, micros, minute_of, text, units
@@ -42,6 +42,10 @@ class Spread:
     relation = RELATIONS["spreads_1m"]
     topic, dataset, history = QUOTES_TOPIC, "quotes", "silver.quotes"
     rules = QUOTE_RULES
+    recalled: ClassVar[tuple[str, ...]] = (
+        *("venue", "symbol", "update_id", "event_time"),
+        *("bid_price", "ask_price", "quote_position", "last_offset"),
+    )
     most_groups = 10_000
 
     def __init__(self, group: str, start: int, partition: int) -> None:

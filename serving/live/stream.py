@@ -34,6 +34,7 @@ class Stream(Protocol):
         topic: Its topic.
         dataset: What batch calls it.
         history: The silver table of it; its speed twin is read before it.
+        recalled: The columns of it that a stretch of time is made of again.
         rules: Which events count.
         most_groups: How many groups are remembered: those of the latest events.
     """
@@ -42,6 +43,7 @@ class Stream(Protocol):
     topic: str
     dataset: str
     history: str
+    recalled: tuple[str, ...]
     rules: Rules
     most_groups: int
 

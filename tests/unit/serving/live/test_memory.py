@@ -86,6 +86,7 @@ class Reader:
 
     def tell(self) -> None:
         if self.at < self.caught_up_at:
+            self.memory.settle()
             return
         for row in self.memory.changes():
             key = key_of(self.case.stream.relation, row)
