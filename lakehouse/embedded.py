@@ -1,4 +1,4 @@
-"""The embedded profile: one broker, both layers and the watcher of files, on this machine."""
+"""The embedded profile: one broker, both layers, the live tier and the watcher of files, here."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from lakehouse.settings import NotRunningError, Settings
 
 # Our own verbs that run until they are stopped.
 LAYERS = ("land", "speed")
-FILES = "files"
+LIVE, FILES = "live", "files"
 # A Spark driver takes ten seconds to its first micro-batch on an idle laptop; with the rest of the
 # stack starting beside it from a cold disk, or with much to catch up with, it takes minutes.
 LAYER_DEADLINE_SECONDS = 300.0
@@ -47,7 +47,7 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
     )
     if settings.kafka_bootstrap:  # somebody else's; all that is ours in it is the topics
         log = Component(broker.PROCESS, provision=log.provision, provides=log.provides)
-    ours = [long_running(settings, name, environ=environ) for name in LAYERS]
+    ours = [long_running(settings, name, environ=environ) for name in (*LAYERS, LIVE)]
     watcher = long_running(settings, FILES, "watch", environ=environ)
     return [log, tables(settings, after=(broker.PROCESS,)), *ours, watcher]
 

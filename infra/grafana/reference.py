@@ -14,6 +14,7 @@ from ingestion.lander import metrics as lander
 from lakehouse import telemetry
 from lakehouse.histograms import ArrayHistogram
 from serving.exporter import audit, families
+from serving.live import metrics as live
 from speed import metrics as speed
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -55,6 +56,7 @@ def our_metrics() -> list[OurMetric]:
     ]
     found += _declared(files, "files")
     found += _declared(speed, "speed")
+    found += _declared(live, "live")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)
         for family in speed.Freshness(None).describe()

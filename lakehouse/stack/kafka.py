@@ -34,6 +34,7 @@ from lakehouse.kafka import (
     DEAD_LETTERS_TOPIC,
     EVENT_TOPICS,
     GROUP_PREFIX,
+    LIVE_TOPICS,
     REQUEST_SECONDS,
     broker_answers,
     ensure_topics,
@@ -50,8 +51,9 @@ GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
     "ingest": dict.fromkeys(TOPICS, (READ, WRITE)),
     "speed": dict.fromkeys(EVENT_TOPICS, (READ,)),
     "orchestration": dict.fromkeys(TOPICS, (DESCRIBE,)),
-    # The exporter tells how far the tables are behind the log, and since when.
-    "serving": dict.fromkeys(TOPICS, (READ,)),
+    # The exporter tells how far the tables are behind the log, and since when; the live tier tells
+    # rows, which whoever answers readers follows.
+    "serving": dict.fromkeys(TOPICS, (READ,)) | dict.fromkeys(LIVE_TOPICS, (READ, WRITE)),
 }
 """By role, what it may do with each topic; roles that are not named have no business there."""
 _ANY: Any = None  # what the client takes for names, and its types do not tell

@@ -20,7 +20,7 @@ BEATING = (
     "from lakehouse.settings import get_settings; "
     "Heartbeat(get_settings(), sys.argv[1]).beat(); time.sleep(600)"
 )
-VERBS = {"land": BEATING, "speed": BEATING, "files": BEATING, "schemas": "pass"}
+VERBS = {"land": BEATING, "speed": BEATING, "live": BEATING, "files": BEATING, "schemas": "pass"}
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_up_starts_all_in_order_and_down_stops_all(
 ) -> None:
     told: list[str] = []
     operations.up(settings, told.append)
-    assert running(settings) == ["kafka", "land", "speed", "files"]
+    assert running(settings) == ["kafka", "land", "speed", "live", "files"]
     assert told[:3] == ["starting kafka", "making the topics", "making the tables"]
     by_name = {entry.name: entry for entry in operations.status(settings)}
     assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "ready")
     assert (by_name["land"].memory_bytes or 0) > 0
-    assert operations.down(settings) == ["files", "speed", "land", "kafka"]
+    assert operations.down(settings) == ["files", "live", "speed", "land", "kafka"]
     assert running(settings) == []
     assert operations.down(settings) == []
 
@@ -116,6 +116,7 @@ def test_a_killed_layer_is_dead_until_up_starts_it_again(
         "kafka": "running",
         "land": "dead",
         "speed": "stopped",
+        "live": "stopped",
         "files": "stopped",
     }
     operations.up(settings, lambda _: None, only=["land"])
