@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from pyiceberg.catalog import Catalog
 
 import schemas
+from lakehouse.errors import LakehouseError
 from lakehouse.kafka import GROUP_PREFIX, client_settings
 from lakehouse.log_starts import current_generation, log_ends, starting_offsets
 from lakehouse.poison import poison_events
@@ -44,6 +45,10 @@ _FATAL = frozenset(
 )
 
 _log = structlog.get_logger(__name__)
+
+
+class TailError(LakehouseError):
+    """The next event of a topic cannot be had."""
 
 
 def flow_of(stream: Stream, settings: Settings, catalog: Catalog, registry: SchemaRegistry) -> Flow:
@@ -117,7 +122,8 @@ class Tail:
             beat: Called as work goes on.
 
         Raises:
-            confluent_kafka.KafkaException: The next event cannot be had, or rows are refused.
+            TailError: The next event cannot be had.
+            confluent_kafka.KafkaException: The broker refuses rows.
         """
         outlet = Outlet(client_settings(self._settings), stop)
         flows = self._flows.values()
@@ -157,7 +163,10 @@ class Tail:
         if error is None:
             flow.take(message)
         elif error.code() in _FATAL:
-            raise KafkaException(error)
+            raise TailError(
+                f"{message.topic()} cannot be read on after {flow.next}: {error.str()}. Start "
+                "`lakehouse live` again: it says what has changed."
+            )
         elif error.code() == KafkaError._PARTITION_EOF:
             flow.passed(message.partition() or 0, message.offset() or 0)
 
