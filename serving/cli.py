@@ -1,4 +1,4 @@
-"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``."""
+"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``, ``api``."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ from rich.table import Table
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
+from serving.api.cli import app as api_app
 from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
 from serving.live.cli import app as live_app
@@ -25,6 +26,7 @@ from serving.views import view_description, view_names, view_sources, view_sql
 app = typer.Typer()
 app.registered_commands += exporter_app.registered_commands
 app.registered_commands += live_app.registered_commands
+app.add_typer(api_app, name="api")
 views = typer.Typer(
     no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."
 )
