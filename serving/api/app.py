@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
 from anyio import to_thread
@@ -12,15 +13,16 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from serving.api import endpoints, health, session, stream
 from serving.api.authentication import Authentication, KnownKeys
+from serving.api.bodies import BodyLimit
 from serving.api.cache import AnswerCache
-from serving.api.deadlines import Deadline, Deadlines
+from serving.api.deadlines import Deadlines
 from serving.api.freshness import Commits
 from serving.api.gate import Gate
 from serving.api.health import Health, unless
@@ -31,7 +33,6 @@ from serving.api.observing import Observing
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
 from serving.api.slow_clients import SlowClients
-from serving.engines import Engine
 
 DESCRIPTION = """\
 Merged market data over HTTP. Every row says its status and the log position up to which it is
@@ -43,22 +44,21 @@ digits, times ISO 8601 in UTC. Errors are problem details (RFC 9457).
 
 
 def create_app(
-    settings: Settings, engine: Engine, keys: ApiKeys, live: LiveRows | None = None
+    settings: Settings, gate: Gate, keys: ApiKeys, live: LiveRows | None = None
 ) -> FastAPI:
     """Return the application.
 
     Args:
         settings: The home, and what the API allows.
-        engine: The SQL engine, which ``settings.api_queries_at_once`` threads may share.
+        gate: The way to the SQL engine.
         keys: The API keys.
         live: The live tier's rows, already followed; None where there is none.
     """
-    gate = Gate(engine, at_once=settings.api_queries_at_once)
     reader = Reader(gate, Commits(partial(load_catalog, settings)), AnswerCache(), live)
     condition = Health(
         needed={"keys": partial(_keys_answer, keys)},
         useful={
-            "engine": partial(_engine_answers, gate),
+            "engine": gate.check,
             "live": unless(lambda: is_running(live), "the live tier tells of no progress"),
         },
     )
@@ -79,7 +79,6 @@ def create_app(
         description=DESCRIPTION,
         version=version("lakehouse"),
         lifespan=lifespan,
-        max_body_size=settings.api_max_body_bytes,
         # Traces go where all of the platform's go; metrics are Prometheus'.
         telemetry={"metrics": False, "logs": False, "operation_spans": False},
         # Their pages load scripts of others', which would have the cookie's reach.
@@ -91,7 +90,9 @@ def create_app(
     app.include_router(session.routes())
     app.include_router(health.routes(condition))
     app.add_route("/metrics", _metrics, include_in_schema=False)
-    app.mount("/", StaticFiles(packages=[("serving", "page")], html=True))
+    # Not at the root, where it would answer for every path that no route has.
+    app.mount("/page", StaticFiles(packages=[("serving", "page")]))
+    app.add_route("/", _page, include_in_schema=False)
     answer_with_problems(app)
     _describe(app)
     # The last one added is asked first.
@@ -101,6 +102,7 @@ def create_app(
         capacity=settings.api_requests_at_once,
         per_second=settings.api_requests_per_second,
     )
+    app.add_middleware(BodyLimit, most_bytes=settings.api_max_body_bytes)
     app.add_middleware(Authentication, keys=KnownKeys(keys))
     app.add_middleware(SlowClients)
     app.add_middleware(Observing)
@@ -112,15 +114,12 @@ async def _metrics(request: Request) -> Response:
     return Response(encode(REGISTRY), media_type=media_type)
 
 
+async def _page(_: Request) -> Response:
+    return FileResponse(str(files("serving") / "page" / "index.html"))
+
+
 async def _keys_answer(keys: ApiKeys) -> None:
     await to_thread.run_sync(keys.find, "lh_nobody_nothing")
-
-
-async def _engine_answers(gate: Gate) -> None:
-    def ask(engine: Engine, deadline: Deadline) -> None:
-        engine.query("SELECT 1", timeout_seconds=deadline.left())
-
-    await gate.run(ask, Deadline.after(health.ANSWER_SECONDS))
 
 
 def _describe(app: FastAPI) -> None:

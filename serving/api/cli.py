@@ -113,7 +113,10 @@ def list_(
         facts = [{**asdict(key), "datasets": sorted(key.datasets)} for key in found]
         typer.echo(json.dumps(facts, default=str))
         return
-    shown = Table("id", "name", "role", "datasets", "created", "expires", "revoked")
+    shown = Table(box=None)
+    shown.add_column("id", no_wrap=True)  # for `revoke` to take
+    for heading in ("name", "role", "datasets", "created", "expires", "revoked"):
+        shown.add_column(heading)
     for key in found:
         moments = (key.created_at, key.expires_at, key.revoked_at)
         told = ("-" if moment is None else f"{moment:%Y-%m-%d %H:%M}" for moment in moments)

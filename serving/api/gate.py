@@ -25,6 +25,8 @@ MOST_WAITING = 64
 FAILURES_TO_OPEN = 5
 # A server that restarts takes longer; a trial costs one request.
 OPEN_SECONDS = 5.0
+# A question without content is answered by then.
+ANSWER_SECONDS = 4.0
 # How long the engine's own deadline may take to be heard of before the request goes without it.
 GRACE_SECONDS = 1.0
 
@@ -95,9 +97,14 @@ class Gate:
             metrics.REFUSED.labels("deadline").inc()
             raise exceeded() from error
 
-    def is_open(self) -> bool:
-        """Tell whether nobody is let through at present."""
-        return bool(self._breaker.opened)
+    async def check(self) -> None:
+        """See to it that the engine answers; one that is at work up to its limit does.
+
+        Raises:
+            LakehouseError: It does not.
+        """
+        if self._seats.available_tokens >= 1 or self._breaker.opened:
+            await self.run(_ask_nothing, Deadline.after(ANSWER_SECONDS))
 
     def _refuse_if_open(self) -> None:
         if self._breaker.opened:
@@ -133,3 +140,7 @@ class Gate:
                 f"the SQL engine does not answer as it should: {first_line(failure)}",
                 headers={"Retry-After": "1"},
             ) from failure
+
+
+def _ask_nothing(engine: Engine, deadline: Deadline) -> None:
+    engine.query("SELECT 1", timeout_seconds=deadline.left())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -42,7 +43,7 @@ RATE_LIMITED = Kind("rate-limited", "Too many requests", 429)
 DEADLINE_EXCEEDED = Kind(
     "deadline-exceeded", "The deadline passed before the answer was there", 504
 )
-TOO_SLOW = Kind("too-slow", "The request came too slowly", 408)
+TOO_LARGE = Kind("too-large", "The request is too large", 413)
 OVERLOADED = Kind("overloaded", "Too many queries wait already", 503)
 UNAVAILABLE = Kind("unavailable", "What is needed for the answer is away", 503)
 NO_LIVE_TIER = Kind("no-live-tier", "The live tier is not running", 503)
@@ -134,7 +135,8 @@ async def _of_validation(request: Request, error: Exception) -> Response:
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
     # Of no kind of ours: the status says it all (404, 405, 413), which RFC 9457 calls about:blank.
-    told = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+    title = HTTPStatus(error.status_code).phrase
+    told = {"type": "about:blank", "title": title, "status": error.status_code}
     detail = f"{request.method} {request.url.path}: {error.detail}"
     return _response({**told, "detail": detail}, request.url.path, dict(error.headers or {}))
 

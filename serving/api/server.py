@@ -12,6 +12,7 @@ from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
 from serving.api.app import create_app
 from serving.api.cli import PROCESS
+from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
 from serving.api.local_key import local_key
 from serving.engines import sql_engine
@@ -49,9 +50,9 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
                 )
             )
         )
-        live = _followed(settings, held)
+        gate = Gate(engine, at_once=settings.api_queries_at_once)
         uvicorn.run(
-            create_app(settings, engine, keys, live),
+            create_app(settings, gate, keys, _followed(settings, held)),
             host=host,
             port=port,
             log_config=None,

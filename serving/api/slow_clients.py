@@ -1,11 +1,11 @@
 """Clients that send or read too slowly are left, so that none holds a connection for long."""
 
+from http import HTTPStatus
+
 import structlog
 from anyio import fail_after
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from serving.api import problems
-from serving.api.problems import ProblemError, problem_response
 
 # A part of a request or an answer is a few kilobytes: a telephone does that in a second.
 PART_SECONDS = 20.0
@@ -37,10 +37,6 @@ class SlowClients:
         exchange = _Exchange(receive, send, self._seconds)
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except ProblemError as error:
-            if exchange.has_begun:
-                raise
-            await problem_response(scope["path"], error)(scope, receive, send)
         except _TooSlowError:
             # Without the end of the answer the server closes the connection.
             _log.info("a client was too slow for its answer", path=scope["path"])
@@ -52,7 +48,6 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive, self._send, self._seconds = receive, send, seconds
         self._is_all_here = False
-        self.has_begun = False
 
     async def receive(self) -> Message:
         """Return a part of the request; after the last one, wait for the client to go away."""
@@ -63,13 +58,13 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError as error:
             said = f"nothing came of the request's body for {self._seconds:g} s"
-            raise ProblemError(problems.TOO_SLOW, said) from error
+            # Of errors raised here, FastAPI lets none but these through.
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, said) from error
         self._is_all_here = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
-        self.has_begun = True
         try:
             with fail_after(self._seconds):
                 await self._send(message)

@@ -1,65 +1,79 @@
-"""The API over a lake of a few rows, called without a network."""
+"""The API over a lake of a few rows, called without a network; a module shares a lake."""
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI
-from pyiceberg.catalog import Catalog
 from starlette.testclient import TestClient
 
-import schemas
+from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from schemas import tables
 from serving.api.app import create_app
+from serving.api.gate import Gate
 from serving.api.keys import DATASETS, ApiKeys
 from serving.engines import Engine, sql_engine
 
-Row = dict[str, Any]
-MORE_TABLES = ("ops.reconciliations", "bronze.dead_letters")
+if TYPE_CHECKING:
+    from served_rows import Lake
+
+# The tests of this folder import what lies beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture
-def keys(settings: Settings, catalog: Catalog) -> Iterator[ApiKeys]:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    # Tests ask more often than people do.
+    return Settings(
+        home=tmp_path_factory.mktemp("api") / "home",
+        api_requests_at_once=10_000,
+        api_requests_per_second=10_000,
+    )
+
+
+@pytest.fixture(scope="module")
+def lake(settings: Settings) -> "Lake":
+    from served_rows import Lake, fill
+
+    lake = Lake(load_catalog(settings))
+    fill(lake)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def keys(settings: Settings, lake: "Lake") -> Iterator[ApiKeys]:
     keys = ApiKeys.of(settings)
     yield keys
     keys.close()
 
 
-@pytest.fixture
-def sql(settings: Settings, catalog: Catalog) -> Iterator[Engine]:
-    tables.apply(catalog, [schemas.contract(name) for name in MORE_TABLES])
+@pytest.fixture(scope="module")
+def sql(settings: Settings, lake: "Lake") -> Iterator[Engine]:
     engine = sql_engine(settings, at_once=2)
     yield engine
     engine.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(settings: Settings, sql: Engine, keys: ApiKeys) -> FastAPI:
-    return create_app(settings, sql, keys)
+    return create_app(settings, Gate(sql, at_once=2), keys)
 
 
-@pytest.fixture
-def client(api: FastAPI, keys: ApiKeys) -> Iterator[TestClient]:
-    """Calls the API with a key that reaches everything."""
-    everything = keys.create("everything", role="operator", datasets=DATASETS)
-    headers = {"Authorization": f"Bearer {everything}"}
-    with TestClient(api, headers=headers, raise_server_exceptions=False) as client:
+@pytest.fixture(scope="module")
+def everything(keys: ApiKeys) -> str:
+    """A key that reaches all that there is."""
+    return keys.create("everything", role="operator", datasets=DATASETS)
+
+
+@pytest.fixture(scope="module")
+def client(api: FastAPI, everything: str) -> Iterator[TestClient]:
+    from calling import client_of
+
+    with client_of(api, everything) as client:
         yield client
-
-
-@pytest.fixture
-def bars(append: Callable[[str, Iterable[Row]], None], bar: Callable[..., Row]) -> list[Row]:
-    """Eight bars of two instruments: of each, batch has made three minutes and speed the last."""
-    made = []
-    for place, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
-        batch = [bar(minute, last_offset=10 * place + minute, symbol=symbol) for minute in range(3)]
-        speed = [bar(minute, last_offset=50 + place, symbol=symbol) for minute in range(3, 4)]
-        append("gold.bars_1m", batch)
-        append("gold.bars_1m_rt", speed)
-        made += batch + speed
-    return made
 
 
 @pytest.fixture
