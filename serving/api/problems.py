@@ -12,6 +12,7 @@ from opentelemetry.trace import format_trace_id
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from lakehouse.errors import LakehouseError
 from serving.history import HistoryError
@@ -138,7 +139,16 @@ async def _of_http(request: Request, error: Exception) -> Response:
     title = HTTPStatus(error.status_code).phrase
     told = {"type": "about:blank", "title": title, "status": error.status_code}
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _response({**told, "detail": detail}, request.url.path, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return _response({**told, "detail": detail}, request.url.path, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of all routes that have the path; the framework tells those of one."""
+    here = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return set().union(*(getattr(route, "methods", None) or () for route in here))
 
 
 async def _of_surprise(request: Request, error: Exception) -> Response:

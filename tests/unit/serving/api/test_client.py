@@ -105,7 +105,7 @@ def test_what_passes_is_asked_again_when_it_is_told_to(
             for _ in range(3):  # the engine fails once; then the bucket is empty
                 assert patient.bars().table.num_rows == 8
         assert monotonic() - began > 1.5
-        with Client(address, key, tries=1) as hasty, pytest.raises(ApiError, match="429"):
+        with Client(address, key, tries=1) as hasty, pytest.raises(ApiError, match="429"):  # noqa: PT012
             for _ in range(3):
                 hasty.bars()
 
