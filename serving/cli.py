@@ -1,4 +1,4 @@
-"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``, ``api``."""
+"""The verbs ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live`` and ``api``."""
 
 import json
 import sys

@@ -13,6 +13,7 @@ from ingestion.intake import IntakeCounts
 from ingestion.lander import metrics as lander
 from lakehouse import telemetry
 from lakehouse.histograms import ArrayHistogram
+from serving.api import metrics as api
 from serving.exporter import audit, families
 from serving.live import metrics as live
 from speed import metrics as speed
@@ -57,6 +58,7 @@ def our_metrics() -> list[OurMetric]:
     found += _declared(files, "files")
     found += _declared(speed, "speed")
     found += _declared(live, "live")
+    found += _declared(api, "api")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)
         for family in speed.Freshness(None).describe()

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lakehouse.embedded import API, API_PORT
 from lakehouse.processes import LOOPBACK, Supervisor
 from lakehouse.settings import get_settings
 
-PROCESS = "api"
-DEFAULT_PORT = 8000
+PROCESS = API
 
 app = typer.Typer(no_args_is_help=True, help="The REST API: serve it, let clients in.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -38,7 +38,7 @@ class DatasetChoice(StrEnum):
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Where to listen.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(help="Where to listen.")] = API_PORT,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 in a container.")
     ] = LOOPBACK,
@@ -65,7 +65,7 @@ def address() -> None:
 
     settings = get_settings("serving")
     record = Supervisor(settings.home).find(PROCESS)
-    port = DEFAULT_PORT if record is None else record.port
+    port = API_PORT if record is None else record.port
     key = local_key(settings, ApiKeys.of(settings))
     typer.echo(f"http://{LOOPBACK}:{port}/#key={key}")
 
