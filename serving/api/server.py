@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 1.0
 # More connections than readers of the stream and their pages make.
 MOST_CONNECTIONS = 4_000
 # Requests under way are finished, streams are ended.
-STOP_SECONDS = 5
+STOP_SECONDS = 2
 
 _log = structlog.get_logger(__name__)
 
