@@ -1,9 +1,8 @@
 """SQL on the stack: the lake and the merged views as Trino serves them."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,18 +19,17 @@ from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from serving.decimals import Dialect
-from serving.engine import QueryError, TimeIsUpError, UnknownTableError
+from serving.engine import QueryError, UnknownTableError
 from serving.history import snapshots_at, twins_behind
 from serving.statements import InvalidSqlError
 from serving.time_travel import Pin, pinned, tables_behind, tables_named
 from serving.time_travel import as_of as as_of_snapshots
+from serving.trino_deadlines import cancel, ended, ended_in_time
 from serving.trino_types import arrow_column, arrow_type
 
 SOURCE = "lakehouse"
 # Somebody waits for the answer: a server that restarts is back sooner or not for minutes.
 RETRY_SECONDS = 15.0
-# A statement that was to be ended and had not begun is ended at the next look.
-CANCEL_AGAIN_SECONDS = 0.2
 # Rows that are held as Python values before they become Arrow's.
 PAGE_ROWS = 10_000
 UNAUTHORISED = "error 401"
@@ -196,21 +194,21 @@ class TrinoEngine:
 
     def _ask(self, sql: str, timeout_seconds: float | None) -> pa.Table:
         cursor = self._connection.cursor()
-        with _ended_in_time(cursor, timeout_seconds) as time_is_up:
+        with ended_in_time(cursor, timeout_seconds) as time_is_up:
             try:
                 with self._errors_for_people():
                     cursor.execute(sql)
                     rows = _read(cursor)
             except KeyboardInterrupt:
-                _cancel(cursor)
+                cancel(cursor)
                 raise
             except LakehouseError as error:
                 if time_is_up.is_set():
-                    raise _ended(timeout_seconds) from error
+                    raise ended(timeout_seconds) from error
                 raise
             # To the client, a query that was cancelled is one that has no more rows.
             if time_is_up.is_set():
-                raise _ended(timeout_seconds)
+                raise ended(timeout_seconds)
             return rows
 
     @contextmanager
@@ -236,36 +234,6 @@ class TrinoEngine:
                     "is wrong"
                 ) from error
             raise UnreachableError(f"Trino at {self._address}: {error}") from error
-
-
-@contextmanager
-def _ended_in_time(cursor: Cursor, timeout_seconds: float | None) -> Iterator[Event]:
-    """Cancel a query on the server when its time is over, and set the event that is yielded."""
-    done, time_is_up = Event(), Event()
-
-    def watch() -> None:
-        if done.wait(timeout_seconds):
-            return
-        time_is_up.set()
-        _cancel(cursor)
-        while not done.wait(CANCEL_AGAIN_SECONDS):
-            _cancel(cursor)
-
-    if timeout_seconds is not None:
-        Thread(target=watch, name="deadline", daemon=True).start()
-    try:
-        yield time_is_up
-    finally:
-        done.set()
-
-
-def _cancel(cursor: Cursor) -> None:
-    with suppress(exceptions.Error, exceptions.HttpError, requests.RequestException):
-        cursor.cancel()  # type: ignore[no-untyped-call]
-
-
-def _ended(timeout_seconds: float | None) -> TimeIsUpError:
-    return TimeIsUpError(f"the query was cancelled after {timeout_seconds:.3f} s")
 
 
 def _named(error: exceptions.TrinoQueryError) -> LakehouseError:

@@ -19,7 +19,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from serving.api.resources import OutColumn, Relation, Resource, Tier
+from serving.api.relations import OutColumn, Relation, Resource, Tier
 
 R = TypeVar("R")
 

@@ -18,7 +18,7 @@ from pydantic import (
 
 from serving.api import problems
 from serving.api.problems import ProblemError
-from serving.api.resources import Relation, Resource, Tier
+from serving.api.relations import Relation, Resource, Tier
 
 DEFAULT_LIMIT = 500
 # An answer is made in memory, and its text by Python: a few thousand rows take half a second.

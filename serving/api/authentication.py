@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api import problems
 from serving.api.keys import ApiKey, ApiKeyError, ApiKeys
 from serving.api.problems import ProblemError
-from serving.api.resources import Dataset
+from serving.api.relations import Dataset
 
 COOKIE = "lakehouse_key"
 # A revoked key is let in for so long.

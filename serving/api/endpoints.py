@@ -15,7 +15,8 @@ from serving.api.deadlines import HEADER as DEADLINE_HEADER
 from serving.api.formats import Format, accepted, meta_headers, render
 from serving.api.problems import documented
 from serving.api.reading import Reader
-from serving.api.resources import RESOURCES, Resource
+from serving.api.relations import Resource
+from serving.api.resources import RESOURCES
 
 _PROBLEMS = (
     problems.INVALID_CURSOR,

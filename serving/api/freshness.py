@@ -9,7 +9,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 
 import schemas
-from serving.api.resources import Relation
+from serving.api.relations import Relation
 from serving.views import MINUTES
 
 # A look reads the metadata of two tables; commits come every second.

@@ -35,7 +35,7 @@ from lakehouse.catalog_database import database_address
 from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
-from serving.api.resources import Dataset
+from serving.api.relations import Dataset
 
 T = TypeVar("T")
 

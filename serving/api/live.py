@@ -14,7 +14,7 @@ from serving.api.answers import Answer, Meta
 from serving.api.asking import Ask
 from serving.api.paging import cursor_after, order_columns, place_of
 from serving.api.problems import ProblemError
-from serving.api.resources import OutColumn
+from serving.api.relations import OutColumn
 from serving.live.progress import Progress
 from serving.live.relations import LiveRow
 

@@ -18,7 +18,7 @@ from pyiceberg.types import DateType, IntegerType, LongType, TimestamptzType
 from serving.api import problems
 from serving.api.asking import Ask, Value
 from serving.api.problems import ProblemError
-from serving.api.resources import Relation
+from serving.api.relations import Relation
 
 Place = tuple[Value, ...]
 _FINGERPRINT_BYTES = 8

@@ -8,7 +8,7 @@ from sqlglot import exp
 import schemas
 from serving.api.asking import Ask, Value
 from serving.api.paging import Place, place_of
-from serving.api.resources import NEWEST, ROWS, Relation
+from serving.api.relations import NEWEST, ROWS, Relation
 from serving.views import MINUTES
 
 _MINUTE = "window_start"

@@ -17,7 +17,7 @@ from serving.api.asking import MOST_NAMES, Name
 from serving.api.authentication import authenticated, check_reach
 from serving.api.live import LiveRows, is_running
 from serving.api.problems import ProblemError, documented
-from serving.api.resources import Dataset
+from serving.api.relations import Dataset
 from serving.live.relations import LiveRow
 
 LiveRelation = Literal["bars_1m", "spreads_1m", "positions"]

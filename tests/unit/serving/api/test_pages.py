@@ -19,7 +19,8 @@ from serving.api.asking import Ask
 from serving.api.paging import cursor_after
 from serving.api.problems import ProblemError
 from serving.api.query import page_query
-from serving.api.resources import RESOURCES, Relation
+from serving.api.relations import Relation
+from serving.api.resources import RESOURCES
 
 pytestmark = pytest.mark.serving
 
