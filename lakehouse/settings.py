@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         default=50.0, gt=0, description="Requests a second that a key may send on and on."
     )
     api_queries_at_once: int = Field(
-        default=3, ge=1, description="Queries of the API that are at the SQL engine at a time."
+        default=2, ge=1, description="Queries of the API that are at the SQL engine at a time."
     )
     api_longest_seconds: float = Field(
         default=30.0, gt=0, description="What the API has no answer to by then is given up."
