@@ -12,7 +12,6 @@ from opentelemetry.trace import format_trace_id
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
 
 from lakehouse.errors import LakehouseError
 from serving.history import HistoryError
@@ -140,15 +139,15 @@ async def _of_http(request: Request, error: Exception) -> Response:
     told = {"type": "about:blank", "title": title, "status": error.status_code}
     detail = f"{request.method} {request.url.path}: {error.detail}"
     headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
     return _response({**told, "detail": detail}, request.url.path, headers)
 
 
-def _methods(request: Request) -> set[str]:
-    """Return the methods of all routes that have the path; the framework tells those of one."""
-    here = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
-    return set().union(*(getattr(route, "methods", None) or () for route in here))
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes of the path; the framework tells those of the first."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ()))
 
 
 async def _of_surprise(request: Request, error: Exception) -> Response:

@@ -104,6 +104,10 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
         assert answer.headers["allow"] == "GET"
 
 
+def test_all_methods_of_a_path_are_told(client: TestClient) -> None:
+    assert client.put("/session").headers["allow"] == "DELETE, POST"
+
+
 def test_a_fault_names_the_parameter(client: TestClient) -> None:
     problem = client.get("/v1/bars?limit=0&colour=red").json()
     assert {fault["where"] for fault in problem["errors"]} == {"query.limit", "query.colour"}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from threading import Event, Thread
 from typing import Any
 
@@ -142,7 +143,7 @@ class Reader:
                 event = {}
 
     def take(self, count: int) -> list[tuple[str, str, dict[str, Any]]]:
-        found = [event for event, _ in zip(self.events(), range(count), strict=False)]
+        found = list(islice(self.events(), count))
         self.answer.close()
         return found
 
