@@ -1,13 +1,13 @@
 """The engine is slow, busy, broken, gone and back: what callers get meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
-from calling import client_of
+from calling import client_of, eventually
 from faulty import FaultyEngine
 from served_rows import Lake, bar_of
 from starlette.testclient import TestClient
@@ -37,12 +37,6 @@ def caller(
     gate = Gate(faulty, at_once=AT_ONCE, most_waiting=WAITING, open_seconds=OPEN_SECONDS)
     with client_of(create_app(settings, gate, keys), everything) as caller:
         yield caller
-
-
-def eventually(happens: Callable[[], bool], seconds: float = 10.0) -> None:
-    ends = monotonic() + seconds
-    while not happens():
-        assert monotonic() < ends, "it did not happen"
 
 
 def ask(caller: TestClient, symbol: str = "BTCUSDT", **headers: str) -> tuple[int, Any]:
