@@ -1,11 +1,9 @@
 """Pages of rows: from the SQL engine, the cache or the live tier, whatever can answer."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlglot import exp
 
 from serving.api import metrics
@@ -16,12 +14,10 @@ from serving.api.deadlines import Deadline
 from serving.api.freshness import Commits
 from serving.api.gate import EngineDownError, Gate
 from serving.api.live import LiveRows, is_running, live_answer
-from serving.api.paging import cursor_after, order_columns
-from serving.api.query import LAST_OFFSET, LOG_PARTITION, page_query, positions_query
+from serving.api.paging import cursor_after
+from serving.api.partitions import Partitions
+from serving.api.query import page_query
 from serving.engines import Engine
-from serving.history import HistoryError
-
-RowsOf = Callable[[exp.Select], pa.Table]
 
 # The speed layer commits every second: who asks more often sees nothing new.
 PRESENT_SECONDS = 1.0
@@ -46,6 +42,7 @@ class Reader:
         self._commits = commits
         self._cache = cache
         self._live = live
+        self._partitions = Partitions()
 
     async def page(self, ask: Ask, deadline: Deadline) -> Answer:
         """Return a page; an older or a poorer one, marked so, while the engine is down.
@@ -94,19 +91,15 @@ class Reader:
     def _ask(self, ask: Ask, engine: Engine, deadline: Deadline) -> Answer:
         batch_only = ask.tier == "reconciled"
 
-        def rows_of(query: exp.Select) -> pa.Table:
-            return engine.query(
-                query.sql(dialect=engine.dialect),
-                as_of=ask.as_of,
-                batch_only=batch_only,
-                timeout_seconds=deadline.left(),
-            )
+        def run(query: exp.Select, **over: Any) -> pa.Table:
+            sql = query.sql(dialect=engine.dialect)
+            return engine.query(sql, timeout_seconds=deadline.left(), **over)
 
         # Before the rows: what is committed in between makes them fresher than is said.
         age = None if ask.as_of else self._commits.age_seconds(ask.relation, batch_only=batch_only)
-        found = rows_of(page_query(ask))
+        found = run(page_query(ask), as_of=ask.as_of, batch_only=batch_only)
         rows = found.slice(0, ask.limit)
-        offsets = self._offsets(ask, rows, rows_of, batch_only=batch_only)
+        offsets = self._partitions.offsets(ask.relation, rows, run)
         more = found.num_rows > rows.num_rows
         last = rows.slice(rows.num_rows - 1).to_pylist()[0] if more else {}
         meta = Meta(
@@ -117,30 +110,3 @@ class Reader:
             status=Counter(rows["status"].to_pylist()) if ask.relation.is_merged else {},
         )
         return Answer(rows, cursor_after(ask, last) if more else None, meta)
-
-    def _offsets(
-        self, ask: Ask, rows: pa.Table, rows_of: RowsOf, *, batch_only: bool
-    ) -> dict[str, int]:
-        """Return the highest log position behind the rows, by partition."""
-        if not ask.relation.is_merged or not rows.num_rows:
-            return {}
-        bounds = _bounds(ask, rows)
-
-        def positions(*, batch_only: bool) -> pa.Table:
-            return rows_of(positions_query(ask.relation, bounds, batch_only=batch_only))
-
-        try:
-            seen = positions(batch_only=batch_only)
-        except HistoryError:  # what the speed layer knew then; the rows are batch's alone, too
-            seen = positions(batch_only=True)
-        found = {str(row[LOG_PARTITION]): row[LAST_OFFSET] for row in seen.to_pylist()}
-        return dict(sorted(found.items()))
-
-
-def _bounds(ask: Ask, rows: pa.Table) -> dict[str, tuple[Any, Any]]:
-    """Return the least and the greatest value of each column of the rows' key and order."""
-    found = {}
-    for name in order_columns(ask.relation):
-        least_and_greatest = pc.min_max(rows[name]).as_py()
-        found[name] = least_and_greatest["min"], least_and_greatest["max"]
-    return found

@@ -54,6 +54,8 @@ class Relation:
         omitted: Columns of the contract that are not served.
         counted: Rows are counted by these columns, where it is not the rows that are served.
         minutes: How long a row's time is, of rows that are rolled up from one-minute bars.
+        routed_by: Columns that the log's events are keyed by, so that all of a key's are in one
+            partition.
         live: The relation's name in the live tier; None if that does not keep it.
     """
 
@@ -65,6 +67,7 @@ class Relation:
     omitted: tuple[str, ...] = ("log_partition",)
     counted: tuple[str, ...] = ()
     minutes: timedelta | None = None
+    routed_by: tuple[str, ...] = ("venue", "symbol")
     live: str | None = None
 
     @property

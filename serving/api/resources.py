@@ -74,6 +74,7 @@ RESOURCES: tuple[Resource, ...] = (
                     "market_value": "gold.positions.cost_basis",
                     "unrealised_pnl": "gold.positions.realised_pnl",
                 },
+                routed_by=("customer_id",),
                 live="positions",
             )
         },

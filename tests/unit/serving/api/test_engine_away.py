@@ -84,7 +84,7 @@ def test_many_who_ask_the_same_are_one_question(caller: TestClient, faulty: Faul
         faulty.held.set()
         answers = [one.result() for one in asking]
     assert {status for status, _ in answers} == {200}
-    assert faulty.asked == 2  # the rows, and the positions behind them
+    assert faulty.asked == 2  # the rows, and the partition that they come from
 
 
 def test_others_are_kept_from_a_busy_engine(caller: TestClient, faulty: FaultyEngine) -> None:

@@ -108,3 +108,22 @@ def test_dead_letters_are_counted_by_reason(client: TestClient) -> None:
         ("too_large", 2, "2024-08-08T12:01:00.000000Z"),
         ("unknown_schema_id", 1, "2024-08-08T12:00:00.000000Z"),
     ]
+
+
+def test_offsets_are_the_rows_own_by_partition(client: TestClient, lake: Lake) -> None:
+    symbols = ("ONEUSDT", "TWOUSDT", "TREUSDT")
+    for place, symbol in enumerate(symbols):
+        partition = place % 2
+        batch = bar_of(0, 900 + place, symbol) | {"log_partition": partition}
+        speed = bar_of(1, 800 + place, symbol) | {"log_partition": partition}
+        lake.append("gold.bars_1m", [batch])
+        lake.append("gold.bars_1m_rt", [speed])
+
+    def said(**asked: Any) -> dict[str, int]:
+        answer = client.get("/v1/bars", params={"symbol": symbols} | asked)
+        return answer.json()["meta"]["offsets"]
+
+    assert said() == {"0": 902, "1": 901}
+    assert said(start="2024-08-08T12:01:00Z") == {"0": 802, "1": 801}
+    assert said(interval="1h") == {"0": 902, "1": 901}
+    assert said(symbol="TWOUSDT") == {"1": 901}
