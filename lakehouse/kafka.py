@@ -49,6 +49,11 @@ LIVE_TOPICS: Mapping[str, Mapping[str, str]] = {
 ClientSettings = Mapping[str, str]
 
 
+def instrument_key(venue: str, symbol: str) -> bytes:
+    """Return the log key ``venue:symbol``: all events of one instrument are in one partition."""
+    return f"{venue}:{symbol}".encode()
+
+
 class BrokerError(LakehouseError):
     """A broker could not be prepared, or did not answer."""
 
