@@ -14,6 +14,8 @@ Tag = TypeVar("Tag", bound=Hashable)
 
 # librdkafka's word for a partition that the key decides.
 ANY_PARTITION: Final = -1
+# It tells within a second or two of what it has given up. Until it has, a message may still arrive.
+SETTLING_SECONDS: Final = 5.0
 
 
 class KafkaClient(Protocol):
@@ -105,7 +107,7 @@ class Dispatch(Generic[Tag]):
             "delivery.report.only.error": False,
             "delivery.timeout.ms": int(timeout_seconds * 1000),
         }
-        return cls(connected(client, own), timeout_seconds=timeout_seconds)
+        return cls(connected(client, own), timeout_seconds=timeout_seconds + SETTLING_SECONDS)
 
     def put(self, tag: Tag, message: Message, links: Mapping[str, bytes] | None = None) -> None:
         """Hand over a message; waits while the queue is full.

@@ -13,6 +13,8 @@ QUOTES_TOPIC = "market.quotes"
 FILLS_TOPIC = "oms.fills"
 CUSTOMERS_TOPIC = "crm.customers"
 DEAD_LETTERS_TOPIC = "ingest.dead_letters"
+# Who is to be forgotten, for whoever else holds something of them.
+ERASURES_TOPIC = "privacy.erasures"
 # Topics of events: those that a contract in schemas/ states with versions.
 EVENT_TOPICS = (TRADES_TOPIC, QUOTES_TOPIC, FILLS_TOPIC, CUSTOMERS_TOPIC)
 LIVE_BARS_TOPIC = "live.bars_1m"
@@ -127,7 +129,7 @@ def ensure_topics(settings: Settings) -> None:
     """
     wanted = dict.fromkeys(EVENT_TOPICS, settings.topic_partitions)
     # One partition: the rows of a relation are in the order in which they changed.
-    wanted |= dict.fromkeys((DEAD_LETTERS_TOPIC, *LIVE_TOPICS), 1)
+    wanted |= dict.fromkeys((DEAD_LETTERS_TOPIC, ERASURES_TOPIC, *LIVE_TOPICS), 1)
     admin = _admin(client_settings(settings))
     requests = admin.create_topics(
         [

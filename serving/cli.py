@@ -16,6 +16,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
 from serving.api.cli import app as api_app
+from serving.commands.cli import app as commands_app
 from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
 from serving.live.cli import app as live_app
@@ -27,6 +28,7 @@ app = typer.Typer()
 app.registered_commands += exporter_app.registered_commands
 app.registered_commands += live_app.registered_commands
 app.add_typer(api_app, name="api")
+app.add_typer(commands_app, name="commands")
 views = typer.Typer(
     no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."
 )

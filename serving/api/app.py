@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from serving.api import endpoints, health, session, stream
+from serving.api import commands, endpoints, health, session, stream
 from serving.api.authentication import Authentication, KnownKeys
 from serving.api.bodies import BodyLimit
 from serving.api.cache import AnswerCache
@@ -33,6 +33,7 @@ from serving.api.observing import Observing
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
 from serving.api.slow_clients import SlowClients
+from serving.commands.desk import CommandDesk
 
 DESCRIPTION = """\
 Merged market data over HTTP. Every row says its status and the log position up to which it is
@@ -63,6 +64,8 @@ def create_app(
         },
     )
 
+    desk = CommandDesk(settings, catalog=partial(load_catalog, settings))
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await condition.look()
@@ -73,6 +76,7 @@ def create_app(
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
+            desk.close()
 
     app = FastAPI(
         title="lakehouse",
@@ -87,6 +91,7 @@ def create_app(
     )
     app.include_router(endpoints.routes(reader))
     app.include_router(stream.routes(live))
+    app.include_router(commands.routes(desk))
     app.include_router(session.routes())
     app.include_router(health.routes(condition))
     app.add_route("/metrics", _metrics, include_in_schema=False)

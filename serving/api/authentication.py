@@ -155,6 +155,28 @@ def check_reach(request: Request, dataset: Dataset) -> None:
         raise ProblemError(problems.FORBIDDEN, said)
 
 
+def check_operates(request: Request, dataset: Dataset) -> None:
+    """See to it that the key of an authenticated request may change what is in a dataset.
+
+    Raises:
+        ProblemError: It may not.
+    """
+    key: ApiKey = request.state.key
+    if key.role != "operator":
+        said = f"key {key.id} is a {key.role}'s; to ask for changes takes an operator's"
+        raise ProblemError(problems.FORBIDDEN, said)
+    check_reach(request, dataset)
+
+
+def operating(dataset: Dataset) -> Callable[..., None]:
+    """Return the dependency of a route that only operators' keys of a dataset reach."""
+
+    def operated(request: Request, _: Annotated[None, Depends(authenticated)]) -> None:
+        check_operates(request, dataset)
+
+    return operated
+
+
 def reaching(dataset: Dataset) -> Callable[..., None]:
     """Return the dependency of a route that only keys scoped for a dataset reach."""
 

@@ -48,6 +48,11 @@ OVERLOADED = Kind("overloaded", "Too many queries wait already", 503)
 UNAVAILABLE = Kind("unavailable", "What is needed for the answer is away", 503)
 NO_LIVE_TIER = Kind("no-live-tier", "The live tier is not running", 503)
 NO_LIVE_ROWS = Kind("no-live-rows", "The live tier does not keep this", 422)
+NO_IDEMPOTENCY_KEY = Kind("no-idempotency-key", "The request needs an Idempotency-Key", 400)
+IDEMPOTENCY_KEY_REUSED = Kind(
+    "idempotency-key-reused", "The Idempotency-Key stands for another request", 422
+)
+NO_SUCH_COMMAND = Kind("no-such-command", "There is no such command", 404)
 UNEXPECTED = Kind("unexpected", "The API failed", 500)
 KINDS: Mapping[str, Kind] = {
     kind.slug: kind for kind in list(globals().values()) if isinstance(kind, Kind)
