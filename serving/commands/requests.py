@@ -31,9 +31,9 @@ MAX_LONG = 2**63 - 1
 
 
 def _only_text(value: object) -> object:
-    # A JSON number would come as a binary fraction, with other digits than were sent.
+    # A number would be a binary fraction, with other digits than were sent, or seconds since 1970.
     if isinstance(value, float | int):
-        raise ValueError('must be text, such as "61699.20"')  # noqa: TRY004 - a fault of the body
+        raise ValueError("must be text")  # noqa: TRY004 - a fault of the body
     return value
 
 
@@ -71,7 +71,7 @@ class TradeCorrection(BaseModel):
     trade_id: int = Field(
         strict=True, ge=0, le=MAX_LONG, description="The venue's number of the trade."
     )
-    event_time: Instant = Field(
+    event_time: Annotated[Instant, BeforeValidator(_only_text)] = Field(
         description="When the trade was executed, as its row says: it is found by id and minute."
     )
     quantity_unit: Literal["BASE", "CONTRACT"] = Field(

@@ -39,6 +39,7 @@ class Asking:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self.desk = CommandDesk(settings, catalog=lambda: catalog)
+        self.catalog = catalog
         self._keys = map(str, itertools.count())
 
     def correct(self, key: str | None = None, **changes: Any) -> Command:
