@@ -1,4 +1,4 @@
-"""The verbs ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live`` and ``api``."""
+"""Verbs: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``, ``api``, ``commands``."""
 
 import json
 import sys

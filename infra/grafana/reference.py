@@ -14,6 +14,7 @@ from ingestion.lander import metrics as lander
 from lakehouse import telemetry
 from lakehouse.histograms import ArrayHistogram
 from serving.api import metrics as api
+from serving.commands import metrics as commands
 from serving.exporter import audit, families
 from serving.live import metrics as live
 from speed import metrics as speed
@@ -56,6 +57,7 @@ def our_metrics() -> list[OurMetric]:
         for family in feed.describe()
     ]
     found += _declared(files, "files")
+    found += _declared(commands, "commands")
     found += _declared(speed, "speed")
     found += _declared(live, "live")
     found += _declared(api, "api")

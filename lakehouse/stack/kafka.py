@@ -32,6 +32,7 @@ from lakehouse.infra import infra_file
 from lakehouse.java import find_java
 from lakehouse.kafka import (
     DEAD_LETTERS_TOPIC,
+    ERASURES_TOPIC,
     EVENT_TOPICS,
     GROUP_PREFIX,
     LIVE_TOPICS,
@@ -48,7 +49,7 @@ SCRAM_ITERATIONS = 4096
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
 TOPICS = (*EVENT_TOPICS, DEAD_LETTERS_TOPIC)
 GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
-    "ingest": dict.fromkeys(TOPICS, (READ, WRITE)),
+    "ingest": dict.fromkeys((*TOPICS, ERASURES_TOPIC), (READ, WRITE)),
     "speed": dict.fromkeys(EVENT_TOPICS, (READ,)),
     "orchestration": dict.fromkeys(TOPICS, (DESCRIBE,)),
     # The exporter tells how far the tables are behind the log, and since when; the live tier tells

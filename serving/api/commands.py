@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 
 from lakehouse.errors import LakehouseError
@@ -23,7 +24,6 @@ from serving.commands.store import Command, KeyReusedError, Kind
 HEADER = "Idempotency-Key"
 # An operator's key of the dataset may ask for a command of the kind, and after it.
 SCOPES: dict[Kind, Dataset] = {Kind.TRADE_CORRECTION: "market", Kind.ERASURE: "clients"}
-_ID = r"^[0-9a-f]{32}$"
 _PROBLEMS = (
     problems.UNAUTHENTICATED,
     problems.FORBIDDEN,
@@ -47,12 +47,12 @@ IdempotencyKey = Annotated[
 class Accepted(BaseModel):
     """A command that was taken in; the same one answers whenever its request is sent again."""
 
-    id: str = Field(examples=["0f2b7f5e6c1d4f0d9a4f6f1b6a2c9e11"])
+    id: str = Field(examples=["0f2b7f5e-6c1d-4f0d-9a4f-6f1b6a2c9e11"])
     kind: Kind
     accepted_at: datetime
     status_at: str = Field(
         description="Where its status is.",
-        examples=["/v1/commands/0f2b7f5e6c1d4f0d9a4f6f1b6a2c9e11"],
+        examples=["/v1/commands/0f2b7f5e-6c1d-4f0d-9a4f-6f1b6a2c9e11"],
     )
 
 
@@ -117,14 +117,15 @@ def routes(desk: CommandDesk) -> APIRouter:
         return _taken(desk.erase, request, response, body, key)
 
     @router.get(
-        "/{command}",
+        # Not any text: the paths above are none of a command.
+        "/{command:uuid}",
         responses=documented(*_PROBLEMS, problems.NO_SUCH_COMMAND),
         dependencies=[Depends(authenticated)],
     )
-    def status(request: Request, command: Annotated[str, Path(pattern=_ID)]) -> CommandStatus:
+    def status(request: Request, command: UUID) -> CommandStatus:
         """Tell how far a command has come. What is in the lake of it is looked up as you ask."""
         with _told():
-            found = desk.find(command)
+            found = desk.find(str(command))
         if found is None:
             raise ProblemError(problems.NO_SUCH_COMMAND, f"there is no command {command}")
         check_operates(request, SCOPES[found.request.kind])

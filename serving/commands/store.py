@@ -117,7 +117,7 @@ class CommandStore:
             KeyReusedError: The key stands for another request.
             CommandStoreError: The database does not answer, or refuses.
         """
-        new_id = uuid.uuid4().hex
+        new_id = str(uuid.uuid4())
         row = {
             "id": new_id,
             "kind": request.kind,

@@ -57,7 +57,9 @@ def by_role(keys: ApiKeys) -> dict[str, str | None]:
 
 
 def test_every_path_is_in_the_matrix(api: FastAPI) -> None:
-    assert set(api.openapi()["paths"]) == set(NEEDED)
+    # Commands take an operator: test_commands.py has them with each kind of key.
+    paths = {path for path in api.openapi()["paths"] if not path.startswith("/v1/commands/")}
+    assert paths == set(NEEDED)
 
 
 @pytest.mark.parametrize("path", NEEDED)

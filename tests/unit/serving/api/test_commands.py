@@ -174,7 +174,7 @@ def test_who_may_ask_for_what(api: FastAPI, client: TestClient, keys: ApiKeys) -
 
 
 def test_a_command_that_nobody_asked_for(client: TestClient) -> None:
-    problem = client.get(f"/v1/commands/{'0' * 32}")
+    problem = client.get(f"/v1/commands/{uuid.uuid4()}")
     assert (problem.status_code, problem.json()["type"]) == (404, "/problems/no-such-command")
 
 
