@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
@@ -72,20 +72,26 @@ class OwnTables:
         # Two processes that make a table at once collide in PostgreSQL's own tables.
         @retrying(on=(OperationalError, IntegrityError), budget_seconds=self._budget_seconds)
         def transaction() -> T:
+            if not self._made:
+                self._make()
             with self._engine.begin() as connection:
-                if not self._made:
-                    for table in self._tables.sorted_tables:
-                        connection.execute(CreateTable(table, if_not_exists=True))
                 return work(connection)
 
         try:
-            result = transaction()
+            return transaction()
         except SQLAlchemyError as error:
             # The statement's values are left out: there are secrets and names among them.
             told = getattr(error, "orig", None) or error
             raise self._error(f"{self._what} in {self._engine.url}: {told}") from error
+
+    def _make(self) -> None:
+        # By itself: making an index that is there locks its table until the transaction ends.
+        with self._engine.begin() as connection:
+            for table in self._tables.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
         self._made = True
-        return result
 
     def close(self) -> None:
         """Close the connections to the database."""

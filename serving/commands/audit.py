@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pyiceberg.catalog import Catalog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from lakehouse.audit_trail import append_rows
 from lakehouse.catalog_database import OwnTables
-from serving.commands.store import Command, read_command
-from serving.commands.tables import COMMANDS, OUTBOX, stored
+from serving.commands.store import WITH_MESSAGES, Command, read_command
+from serving.commands.tables import OUTBOX, stored
 
 TABLE: Final = "ops.commands"
 # Rows of a commit.
@@ -48,9 +48,7 @@ class Audit:
 
 def _to_be_recorded(connection: Connection) -> list[Command]:
     sent = (
-        select(COMMANDS, OUTBOX)
-        .join(OUTBOX, OUTBOX.c.command_id == COMMANDS.c.id)
-        .where(OUTBOX.c.sent_at.is_not(None), OUTBOX.c.audited_at.is_(None))
+        WITH_MESSAGES.where(OUTBOX.c.sent_at.is_not(None), OUTBOX.c.audited_at.is_(None))
         .order_by(OUTBOX.c.number)
         .limit(MOST_AT_ONCE)
     )

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
 from lakehouse.catalog_database import OwnTables
 from lakehouse.dispatch import Message
 from lakehouse.kafka import ERASURES_TOPIC
 from lakehouse.saga import Journal, Outcome, SagaRefusedError
 from serving.commands.lease import Lease
-from serving.commands.store import Command, Kind, read_command
+from serving.commands.store import WITH_MESSAGES, Command, Kind, read_command
 from serving.commands.tables import COMMANDS, OUTBOX, STEPS, stored
 
 # A step's own retries have waited longer than a short outage already.
@@ -107,9 +107,7 @@ class StoredJournal:
 
 def _to_be_done(connection: Connection) -> list[Command]:
     sent = (
-        select(COMMANDS, OUTBOX)
-        .join(OUTBOX, OUTBOX.c.command_id == COMMANDS.c.id)
-        .where(COMMANDS.c.kind == Kind.ERASURE, COMMANDS.c.ended_at.is_(None))
+        WITH_MESSAGES.where(COMMANDS.c.kind == Kind.ERASURE, COMMANDS.c.ended_at.is_(None))
         .where(OUTBOX.c.sent_at.is_not(None))
         .order_by(OUTBOX.c.number)
     )

@@ -24,6 +24,8 @@ from serving.commands.tables import COMMANDS, OUTBOX, STEPS, command_tables, mom
 
 # Somebody waits for the answer.
 BUDGET_SECONDS = 2.0
+# What `read_command` reads.
+WITH_MESSAGES = select(COMMANDS, OUTBOX).join(OUTBOX, OUTBOX.c.command_id == COMMANDS.c.id)
 
 
 class Kind(StrEnum):
@@ -129,27 +131,23 @@ class CommandStore:
             "accepted_at": stored(datetime.now(UTC)),
         }
 
-        def accept(connection: Connection) -> tuple[str, str]:
+        def accept(connection: Connection) -> tuple[str, Command]:
             if _inserted(connection, row):
                 connection.execute(insert(OUTBOX).values(_outgoing(new_id, message)))
             mine = (
                 COMMANDS.c.requested_by == request.requested_by,
                 COMMANDS.c.idempotency_key == request.idempotency_key,
             )
-            known = connection.execute(
-                select(COMMANDS.c.id, COMMANDS.c.fingerprint).where(*mine)
-            ).one()
-            return known.id, known.fingerprint
+            known = connection.execute(WITH_MESSAGES.where(*mine)).one()
+            return known.fingerprint, read_command(connection, known)
 
-        command_id, fingerprint = self._tables.in_transaction(accept)
+        fingerprint, command = self._tables.in_transaction(accept)
         if fingerprint != request.fingerprint:
             raise KeyReusedError(
                 f"the idempotency key {request.idempotency_key!r} stands for another request, of "
-                f"command {command_id}: send a new one with a new request"
+                f"command {command.id}: send a new one with a new request"
             )
-        found = self.find(command_id)
-        assert found is not None  # noqa: S101 - commands are never deleted
-        return found
+        return command
 
     def find(self, command_id: str) -> Command | None:
         """Return a command; None if there is none of this id.
@@ -159,8 +157,8 @@ class CommandStore:
         """
 
         def find(connection: Connection) -> Command | None:
-            joined = select(COMMANDS, OUTBOX).join(OUTBOX, OUTBOX.c.command_id == COMMANDS.c.id)
-            row = connection.execute(joined.where(COMMANDS.c.id == command_id)).first()
+            mine = WITH_MESSAGES.where(COMMANDS.c.id == command_id)
+            row = connection.execute(mine).first()
             return None if row is None else read_command(connection, row)
 
         return self._tables.in_transaction(find)

@@ -35,6 +35,7 @@ COMMANDS = Table(
     Column("accepted_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),  # of a command in steps: when nothing was left to do
     UniqueConstraint("requested_by", "idempotency_key"),
+    Index("commands_by_end", "kind", "ended_at"),
 )
 OUTBOX = Table(
     "command_outbox",
@@ -55,14 +56,8 @@ OUTBOX = Table(
     Column("partition", Integer),
     Column("offset", BigInteger),
     Column("audited_at", BigInteger),
-)
-UNSENT = Index(
-    "command_outbox_unsent",
-    OUTBOX.c.topic,
-    OUTBOX.c.message_key,
-    OUTBOX.c.number,
-    sqlite_where=OUTBOX.c.sent_at.is_(None),
-    postgresql_where=OUTBOX.c.sent_at.is_(None),
+    Index("command_outbox_by_sending", "sent_at", "number"),
+    Index("command_outbox_by_audit", "audited_at", "number"),
 )
 STEPS = Table(
     "command_steps",
