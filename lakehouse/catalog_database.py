@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
@@ -35,6 +34,10 @@ def database_address(settings: Settings) -> URL:
             {"sslmode": "verify-full", "sslrootcert": str(settings.ca_file)}
         )
     return address
+
+
+class _TableIsThereError(SQLAlchemyError):
+    """Another process made it since it was looked for."""
 
 
 class OwnTables:
@@ -70,7 +73,10 @@ class OwnTables:
         """Return the result of what is done in one transaction; it may be begun several times."""
 
         # Two processes that make a table at once collide in PostgreSQL's own tables.
-        @retrying(on=(OperationalError, IntegrityError), budget_seconds=self._budget_seconds)
+        @retrying(
+            on=(OperationalError, IntegrityError, _TableIsThereError),
+            budget_seconds=self._budget_seconds,
+        )
         def transaction() -> T:
             if not self._made:
                 self._make()
@@ -85,12 +91,12 @@ class OwnTables:
             raise self._error(f"{self._what} in {self._engine.url}: {told}") from error
 
     def _make(self) -> None:
-        # By itself: making an index that is there locks its table until the transaction ends.
-        with self._engine.begin() as connection:
-            for table in self._tables.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        # By itself, and only what is not there: whoever asks for an index that is there locks its
+        # table, in which others write by then.
+        try:
+            self._tables.create_all(self._engine)
+        except ProgrammingError as error:
+            raise _TableIsThereError(str(error.orig)) from error
         self._made = True
 
     def close(self) -> None:
