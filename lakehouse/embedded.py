@@ -1,4 +1,4 @@
-"""The embedded profile: one broker, the layers, the watcher of files and the API, here."""
+"""The embedded profile: one broker, the layers, the watcher of files, the API and its worker."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from lakehouse.settings import NotRunningError, Settings
 
 # Our own verbs that run until they are stopped.
 LAYERS = ("land", "speed")
-LIVE, FILES, API = "live", "files", "api"
+LIVE, FILES, API, COMMANDS = "live", "files", "api", "commands"
 # Where people look for it; another is taken where it is not free.
 API_PORT = 8000
 # A Spark driver takes ten seconds to its first micro-batch on an idle laptop; with the rest of the
@@ -53,8 +53,9 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
         log = Component(broker.PROCESS, provision=log.provision, provides=log.provides)
     ours = [long_running(settings, name, environ=environ) for name in (*LAYERS, LIVE)]
     watcher = long_running(settings, FILES, "watch", environ=environ)
+    worker = long_running(settings, COMMANDS, "run", environ=environ)
     made = tables(settings, after=(broker.PROCESS,))
-    return [log, made, *ours, watcher, _api(settings, supervisor, environ)]
+    return [log, made, *ours, watcher, _api(settings, supervisor, environ), worker]
 
 
 def _api(settings: Settings, supervisor: Supervisor, environ: Mapping[str, str]) -> Component:

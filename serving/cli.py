@@ -1,4 +1,4 @@
-"""Verbs: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``live``, ``api``, ``commands``."""
+"""What the lake serves: by SQL, as charts and metrics, live, and by the API with its commands."""
 
 import json
 import sys

@@ -15,7 +15,7 @@ from schemas.wire import UnencodableError
 from serving.api import problems
 from serving.api.authentication import authenticated, check_operates, operating
 from serving.api.problems import ProblemError, documented
-from serving.api.resources import Dataset
+from serving.api.relations import Dataset
 from serving.commands.desk import CommandDesk
 from serving.commands.requests import ErasureRequest, TradeCorrection
 from serving.commands.status import FINAL, Status
@@ -145,9 +145,14 @@ def _taking(kind: Kind) -> dict[str, Any]:
 
 
 def _keyed(request: Request) -> None:
-    if not request.headers.get(HEADER):
+    if not _unquoted(request.headers.get(HEADER, "")):
         said = f"send {HEADER}: a text of your choice that stands for this request, such as a UUID"
         raise ProblemError(problems.NO_IDEMPOTENCY_KEY, said)
+
+
+def _unquoted(key: str) -> str:
+    # The draft of the header has quotes around the key, which many clients leave out.
+    return key.strip('"')
 
 
 def _taken(
@@ -157,8 +162,7 @@ def _taken(
         command = take(
             body,
             requested_by=request.state.key.id,
-            # The draft of the header has quotes around it, which many clients leave out.
-            idempotency_key=key.strip('"'),
+            idempotency_key=_unquoted(key),
             trace=trace_headers(request.headers),
         )
     status_at = f"/v1/commands/{command.id}"

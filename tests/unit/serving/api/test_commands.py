@@ -90,8 +90,12 @@ def test_a_double_click_is_one_command(api: FastAPI, everything: str) -> None:
 
 
 def test_without_a_key_for_the_request_nothing_is_done(client: TestClient) -> None:
-    problem = client.post(CORRECTIONS, json=CORRECTION)
-    assert (problem.status_code, problem.json()["type"]) == (400, "/problems/no-idempotency-key")
+    for headers in ({}, {"Idempotency-Key": '""'}):
+        problem = client.post(CORRECTIONS, json=CORRECTION, headers=headers)
+        assert (problem.status_code, problem.json()["type"]) == (
+            400,
+            "/problems/no-idempotency-key",
+        )
     problem = client.post(CORRECTIONS, json=CORRECTION, headers={"Idempotency-Key": "a b"})
     assert problem.status_code == 422
     assert "Idempotency-Key" in problem.json()["detail"]
