@@ -11,14 +11,14 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ingestion.adapters import event_key
-from ingestion.delivery import (
+from lakehouse.delivery import (
     DELIVERY_TIMEOUT_SECONDS,
     MAX_MESSAGE_BYTES,
     METADATA_TIMEOUT_SECONDS,
     DeliveryError,
-    WithheldEventError,
     connected,
 )
+from lakehouse.errors import LakehouseError
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, ClientSettings
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,19 @@ _SHOWN_KEY_BYTES: Final = 100
 Headers = list[tuple[str, str | bytes | None]]
 Encode = Callable[[Mapping[str, Any]], bytes]
 Key = Callable[[Any], bytes]
+
+
+class WithheldEventError(LakehouseError):
+    """An event that must not be written down, nor anything of what it says.
+
+    Attributes:
+        reason: Why, as one snake_case word that dashboards can count.
+        source: Where it came from, so that it can be mended there and sent again.
+    """
+
+    def __init__(self, reason: str, detail: str, source: str) -> None:
+        super().__init__(detail)
+        self.reason, self.source = reason, source
 
 
 class KafkaClient(Protocol):

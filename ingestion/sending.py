@@ -28,7 +28,7 @@ def connected_producer(
         prepared: Gives an event as it is to be encoded; left out, that is as it is.
 
     Raises:
-        ingestion.delivery.BrokerUnavailableError: No broker answers, or it has no such topic.
+        lakehouse.delivery.BrokerUnavailableError: No broker answers, or it has no such topic.
     """
     settings = get_settings("ingest")
     limit = settings.max_payload_bytes

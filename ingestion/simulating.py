@@ -33,8 +33,8 @@ def send_made(
         seconds: Duration.
 
     Raises:
-        ingestion.delivery.BrokerUnavailableError: No broker answers, or it has no such topic.
-        ingestion.delivery.DeliveryError: The log did not take a message.
+        lakehouse.delivery.BrokerUnavailableError: No broker answers, or it has no such topic.
+        lakehouse.delivery.DeliveryError: The log did not take a message.
     """
     started = time.monotonic()
     with connect() as producer, stopped_by_signal() as stop, progress(doing) as show:

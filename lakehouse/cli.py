@@ -72,7 +72,7 @@ def up(
         typer.Option(help="What to run; a home keeps the profile that it was first started with."),
     ] = None,
 ) -> None:
-    """Start the broker, make topics and tables, start both layers and the watcher of files.
+    """Start the broker, make topics and tables, start the layers, the watcher of files, the API.
 
     Returns when all are healthy; they go on in the background until `lakehouse down`.
 

@@ -1,4 +1,4 @@
-"""The embedded profile: one broker, both layers and the watcher of files, on this machine."""
+"""The embedded profile: one broker, the layers, the watcher of files, the API and its worker."""
 
 import os
 import subprocess
@@ -6,23 +6,27 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from urllib.request import urlopen
 
 from lakehouse import broker
 from lakehouse.components import READY, Component, Launch, answers
 from lakehouse.errors import LakehouseError
 from lakehouse.heartbeat import beat_path, last_beat
 from lakehouse.kafka import broker_answers, client_settings, ensure_topics
-from lakehouse.processes import Supervisor
+from lakehouse.processes import LOOPBACK, Supervisor
 from lakehouse.settings import NotRunningError, Settings
 
 # Our own verbs that run until they are stopped.
 LAYERS = ("land", "speed")
-FILES = "files"
+LIVE, FILES, API, COMMANDS = "live", "files", "api", "commands"
+# Where people look for it; another is taken where it is not free.
+API_PORT = 8000
 # A Spark driver takes ten seconds to its first micro-batch on an idle laptop; with the rest of the
 # stack starting beside it from a cold disk, or with much to catch up with, it takes minutes.
 LAYER_DEADLINE_SECONDS = 300.0
 # Longer than any sane pause between two commits or micro-batches.
 STALLED_SECONDS = 60.0
+PROBE_SECONDS = 2.0
 
 
 class VerbFailedError(LakehouseError):
@@ -47,9 +51,27 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
     )
     if settings.kafka_bootstrap:  # somebody else's; all that is ours in it is the topics
         log = Component(broker.PROCESS, provision=log.provision, provides=log.provides)
-    ours = [long_running(settings, name, environ=environ) for name in LAYERS]
+    ours = [long_running(settings, name, environ=environ) for name in (*LAYERS, LIVE)]
     watcher = long_running(settings, FILES, "watch", environ=environ)
-    return [log, tables(settings, after=(broker.PROCESS,)), *ours, watcher]
+    worker = long_running(settings, COMMANDS, "run", environ=environ)
+    made = tables(settings, after=(broker.PROCESS,))
+    return [log, made, *ours, watcher, _api(settings, supervisor, environ), worker]
+
+
+def _api(settings: Settings, supervisor: Supervisor, environ: Mapping[str, str]) -> Component:
+    """Return the REST API; its engines are opened when they are first asked."""
+
+    def launch() -> Launch:
+        port = supervisor.port(API, preferred=API_PORT)
+        variables = {"LAKEHOUSE_HOME": str(settings.home), **environ}
+        return Launch(verb(API, "serve", "--port", str(port)), variables, port)
+
+    return Component(
+        API,
+        after=("tables",),
+        launch=launch,
+        health=answers(partial(_api_answers, supervisor)),
+    )
 
 
 def tables(settings: Settings, *, after: tuple[str, ...]) -> Component:
@@ -124,6 +146,18 @@ def _broker_answers(settings: Settings) -> bool:
     try:
         return broker_answers(client_settings(settings))
     except NotRunningError:
+        return False
+
+
+def _api_answers(supervisor: Supervisor) -> bool:
+    record = supervisor.find(API)
+    if record is None:
+        return False
+    address = f"http://{LOOPBACK}:{record.port}/health/ready"
+    try:
+        with urlopen(address, timeout=PROBE_SECONDS):
+            return True
+    except OSError:
         return False
 
 

@@ -13,15 +13,47 @@ QUOTES_TOPIC = "market.quotes"
 FILLS_TOPIC = "oms.fills"
 CUSTOMERS_TOPIC = "crm.customers"
 DEAD_LETTERS_TOPIC = "ingest.dead_letters"
+# Who is to be forgotten, for whoever else holds something of them.
+ERASURES_TOPIC = "privacy.erasures"
 # Topics of events: those that a contract in schemas/ states with versions.
 EVENT_TOPICS = (TRADES_TOPIC, QUOTES_TOPIC, FILLS_TOPIC, CUSTOMERS_TOPIC)
+LIVE_BARS_TOPIC = "live.bars_1m"
+LIVE_SPREADS_TOPIC = "live.spreads_1m"
+LIVE_POSITIONS_TOPIC = "live.positions"
 # Every consumer group of ours begins so: on the stack, that is what a role may use.
 GROUP_PREFIX = "lakehouse-"
 SCRAM = "SCRAM-SHA-512"
 REQUEST_SECONDS = 10.0
 PROBE_SECONDS = 1.0
 
+# A reader reads such a topic from its beginning: what is superseded goes within minutes, in small
+# segments, since the one that is written to is never compacted.
+_NEWEST_OF_EACH_KEY = {
+    "cleanup.policy": "compact",
+    "segment.ms": "60000",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "max.compaction.lag.ms": "120000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "delete.retention.ms": "60000",
+}
+# Minutes come to an end, positions do not. Longer than any reader holds them.
+_OF_THE_LAST_HOURS = _NEWEST_OF_EACH_KEY | {
+    "cleanup.policy": "compact,delete",
+    "retention.ms": str(6 * 60 * 60 * 1000),
+}
+# What the live tier tells, with how Kafka is to keep it.
+LIVE_TOPICS: Mapping[str, Mapping[str, str]] = {
+    LIVE_BARS_TOPIC: _OF_THE_LAST_HOURS,
+    LIVE_SPREADS_TOPIC: _OF_THE_LAST_HOURS,
+    LIVE_POSITIONS_TOPIC: _NEWEST_OF_EACH_KEY,
+}
+
 ClientSettings = Mapping[str, str]
+
+
+def instrument_key(venue: str, symbol: str) -> bytes:
+    """Return the log key ``venue:symbol``: all events of one instrument are in one partition."""
+    return f"{venue}:{symbol}".encode()
 
 
 class BrokerError(LakehouseError):
@@ -95,10 +127,15 @@ def ensure_topics(settings: Settings) -> None:
         TopicError: A topic exists with another number of partitions.
         BrokerError: The broker does not answer, or refuses.
     """
-    wanted = dict.fromkeys(EVENT_TOPICS, settings.topic_partitions) | {DEAD_LETTERS_TOPIC: 1}
+    wanted = dict.fromkeys(EVENT_TOPICS, settings.topic_partitions)
+    # One partition: the rows of a relation are in the order in which they changed.
+    wanted |= dict.fromkeys((DEAD_LETTERS_TOPIC, ERASURES_TOPIC, *LIVE_TOPICS), 1)
     admin = _admin(client_settings(settings))
     requests = admin.create_topics(
-        [NewTopic(topic, count) for topic, count in wanted.items()],
+        [
+            NewTopic(topic, n, config=dict(LIVE_TOPICS.get(topic, {})))
+            for topic, n in wanted.items()
+        ],
         request_timeout=REQUEST_SECONDS,
     )
     for topic, request in requests.items():

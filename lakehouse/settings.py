@@ -143,6 +143,21 @@ class Settings(BaseSettings):
     speed_trigger_seconds: float = Field(
         default=0.0, ge=0, description="Micro-batch interval of the speed layer; 0 is continuous."
     )
+    api_requests_at_once: int = Field(
+        default=200, ge=1, description="Requests that a key may send to the API at one go."
+    )
+    api_requests_per_second: float = Field(
+        default=50.0, gt=0, description="Requests a second that a key may send on and on."
+    )
+    api_queries_at_once: int = Field(
+        default=2, ge=1, description="Queries of the API that are at the SQL engine at a time."
+    )
+    api_longest_seconds: float = Field(
+        default=30.0, gt=0, description="What the API has no answer to by then is given up."
+    )
+    api_max_body_bytes: int = Field(
+        default=65_536, ge=1, description="Larger requests are refused by the API."
+    )
     schemas_folder: Path | None = Field(
         default=None,
         description="Folder of contracts and Avro schemas of your own; unset means those shipped.",

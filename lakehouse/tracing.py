@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, format_span_id, format_trace_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from structlog.typing import EventDict, WrappedLogger
 
@@ -24,6 +25,7 @@ VERDICT = "lakehouse.verdict"
 OUTCOME = "lakehouse.outcome"
 
 _tracer = trace.get_tracer("lakehouse")
+_trace_context = TraceContextTextMapPropagator()
 
 
 def configure_tracing(process: str, endpoint: str | None) -> None:
@@ -94,3 +96,17 @@ def add_trace(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDic
         line["trace_id"] = format_trace_id(context.trace_id)
         line["span_id"] = format_span_id(context.span_id)
     return line
+
+
+def trace_headers(request: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by which others carry on a trace: W3C's ``traceparent``, ``tracestate``.
+
+    Args:
+        request: Headers of the request that is served, in lower case. Its trace is carried on where
+            none of this process is at work.
+    """
+    here = trace.get_current_span().get_span_context()
+    context = None if here.is_valid else _trace_context.extract(request)
+    headers: dict[str, str] = {}
+    _trace_context.inject(headers, context)
+    return headers

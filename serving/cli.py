@@ -1,4 +1,4 @@
-"""What the lake serves: ``sql``, ``views``, ``customers``, ``chart``, ``metrics``, ``models``."""
+"""What the lake serves: by SQL, as charts, metrics and predictions, live, and by the API."""
 
 import json
 import sys
@@ -15,8 +15,11 @@ from rich.table import Table
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import parse_time
 from lakehouse.settings import get_settings
+from serving.api.cli import app as api_app
+from serving.commands.cli import app as commands_app
 from serving.engines import sql_engine
 from serving.exporter.cli import app as exporter_app
+from serving.live.cli import app as live_app
 from serving.models.cli import app as models_app
 from serving.output import print_table, write_csv, write_json
 from serving.statements import InvalidSqlError
@@ -24,6 +27,9 @@ from serving.views import view_description, view_names, view_sources, view_sql
 
 app = typer.Typer()
 app.registered_commands += exporter_app.registered_commands
+app.registered_commands += live_app.registered_commands
+app.add_typer(api_app, name="api")
+app.add_typer(commands_app, name="commands")
 app.add_typer(models_app, name="models")
 views = typer.Typer(
     no_args_is_help=True, help="The merged views: list, show their SQL, make them in Trino."

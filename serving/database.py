@@ -96,18 +96,19 @@ class Database:
         """Let the view of a table read this metadata from now on."""
         self._connection.execute(f'SET VARIABLE "{name}" = {_literal(metadata_location)}')
 
-    def run(self, sql: str) -> pa.Table:
+    def run(self, sql: str, *, timeout_seconds: float | None = None) -> pa.Table:
         """Run a statement and return its rows; Ctrl-C ends it.
 
         Raises:
             duckdb.Error: It is wrong or it fails.
+            TimeoutError: The time was over before it was done.
         """
         # In a thread of its own: Python hears no signal while the engine has the main thread.
         with ThreadPoolExecutor(max_workers=1) as worker:
             rows = worker.submit(lambda: self._connection.execute(sql).to_arrow_table())
             try:
-                return rows.result()
-            except KeyboardInterrupt:
+                return rows.result(timeout_seconds)
+            except (KeyboardInterrupt, TimeoutError):
                 self._connection.interrupt()
                 raise
 

@@ -13,7 +13,8 @@ from pyiceberg.table import Table
 import schemas
 from lakehouse.errors import LakehouseError
 from serving.database import Database, nothing, scan, scan_of
-from serving.history import snapshots_at
+from serving.decimals import Dialect
+from serving.history import snapshots_at, twins_behind
 from serving.statements import InvalidSqlError, Statement, read_statement
 from serving.views import reads, view_names, view_sql
 
@@ -35,6 +36,10 @@ class QueryError(LakehouseError):
     """A valid query failed while it ran."""
 
 
+class TimeIsUpError(LakehouseError):
+    """A query was ended, since the time that it was given is over."""
+
+
 class SqlEngine:
     """Runs read-only SQL in DuckDB's dialect over one lake.
 
@@ -52,7 +57,19 @@ class SqlEngine:
         self._database: Database | None = None
         self._lock = Lock()
 
-    def query(self, sql: str, *, as_of: datetime | None = None) -> pa.Table:
+    @property
+    def dialect(self) -> Dialect:
+        """DuckDB's."""
+        return "duckdb"
+
+    def query(
+        self,
+        sql: str,
+        *,
+        as_of: datetime | None = None,
+        batch_only: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> pa.Table:
         """Run one statement over the newest snapshots, or over those of a time gone by.
 
         Args:
@@ -60,6 +77,8 @@ class SqlEngine:
                 ``gold.bars_1m``, ``serving.bars_1m`` or the same after ``lake.``.
             as_of: The time, UTC; where the speed layer's history does not reach back to it, merged
                 views are the batch layer as it was published then.
+            batch_only: Merged views are what batch has published.
+            timeout_seconds: The statement is ended after this time; None lets it run.
 
         Returns:
             The rows: decimals as decimal128, ``timestamptz`` as microseconds in UTC.
@@ -70,12 +89,16 @@ class SqlEngine:
             UnknownTableError: It names a table or view that the lake does not have.
             HistoryError: The time is yet to come, or a table's history begins later.
             QueryError: It failed while it ran.
+            TimeIsUpError: The time was over before it was done.
         """
         statement = read_statement(sql)
+        text = _LIST_TABLES if statement.lists_tables else statement.sql
         with self._lock:
-            database = self._prepare(self._named_in(statement), as_of)
+            database = self._prepare(self._named_in(statement), as_of, batch_only)
             try:
-                return database.run(_LIST_TABLES if statement.lists_tables else statement.sql)
+                return database.run(text, timeout_seconds=timeout_seconds)
+            except TimeoutError as e:
+                raise TimeIsUpError(f"the query was ended after {timeout_seconds:.3f} s") from e
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as e:
                 raise InvalidSqlError(str(e)) from e
             except duckdb.Error as e:
@@ -103,12 +126,14 @@ class SqlEngine:
         known = frozenset(self.relations())
         return frozenset(name for name in known if reads(name) <= known)
 
-    def _prepare(self, names: frozenset[str], as_of: datetime | None) -> Database:
+    def _prepare(self, names: frozenset[str], as_of: datetime | None, batch_only: bool) -> Database:
         """Return a database in which the named tables and views are defined as they are wanted."""
         wanted: frozenset[str] = frozenset().union(*(reads(name) for name in names))
         views = wanted & set(view_names())
         tables = self._load(wanted - views)
         past = {} if as_of is None else snapshots_at(tables, as_of, named=names)
+        if batch_only:
+            past |= dict.fromkeys(twins_behind(tables, named=names))
         database = self._open(self._folders(tables.values()))
         for name, table in tables.items():
             database.point(name, table.metadata_location)

@@ -45,13 +45,13 @@ def snapshots_at(
     """
     if time > datetime.now(UTC):
         raise HistoryError(f"{time.isoformat()} is yet to come: nobody knows what will be then")
-    named, known = frozenset(named), schemas.contracts()
+    twins = twins_behind(tables, named=named)
     found: dict[str, int | None] = {}
     for name, table in tables.items():
         since = known_since(table)
         if since <= time:
             found[name] = _current_at(table, time)
-        elif name not in named and name in known and known[name].batch_twin is not None:
+        elif name in twins:
             found[name] = None
             _log.warning(
                 "what only the speed layer knew then is left out: rows are RECONCILED only",
@@ -64,6 +64,13 @@ def snapshots_at(
                 f"{time.isoformat()}: its contract keeps no snapshots for longer"
             )
     return found
+
+
+def twins_behind(names: Iterable[str], *, named: Iterable[str]) -> frozenset[str]:
+    """Return the tables of the speed layer among some that a query does not name itself."""
+    contracts = schemas.contracts()
+    behind = frozenset(names) - frozenset(named)
+    return frozenset(n for n in behind if n in contracts and contracts[n].batch_twin is not None)
 
 
 def known_since(table: Table) -> datetime:

@@ -17,11 +17,16 @@ from rich.text import Text
 def write_json(rows: pa.Table, stream: TextIO) -> None:
     """Write an array of objects. Decimals are strings, so that no reader makes floats of them."""
     stream.write("[")
-    for number, row in enumerate(_rows(rows)):
-        named = dict(zip(rows.column_names, map(_plain, row), strict=True))
+    for number, named in enumerate(as_objects(rows)):
         stream.write(",\n " if number else "\n ")
         stream.write(json.dumps(named, ensure_ascii=False, allow_nan=False))
     stream.write("\n]\n" if rows.num_rows else "]\n")
+
+
+def as_objects(rows: pa.Table) -> Iterator[dict[str, object]]:
+    """Yield each row by column name, its values as JSON knows them."""
+    for row in _rows(rows):
+        yield dict(zip(rows.column_names, map(_plain, row), strict=True))
 
 
 def write_csv(rows: pa.Table, stream: TextIO) -> None:

@@ -1,7 +1,7 @@
 """SQL on the stack: the lake and the merged views as Trino serves them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import requests
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
 from trino import exceptions
 from trino.auth import BasicAuthentication
 from trino.dbapi import Connection, Cursor
@@ -17,11 +18,13 @@ from lakehouse.catalog import CATALOG_NAME, load_catalog
 from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
+from serving.decimals import Dialect
 from serving.engine import QueryError, UnknownTableError
-from serving.history import snapshots_at
+from serving.history import snapshots_at, twins_behind
 from serving.statements import InvalidSqlError
+from serving.time_travel import Pin, pinned, tables_behind, tables_named
 from serving.time_travel import as_of as as_of_snapshots
-from serving.time_travel import pinned, tables_behind, tables_named
+from serving.trino_deadlines import cancel, ended, ended_in_time
 from serving.trino_types import arrow_column, arrow_type
 
 SOURCE = "lakehouse"
@@ -68,8 +71,13 @@ class TrinoEngine:
         >>> engine.query("SELECT max(high) FROM serving.bars_1m")  # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience_seconds: float | None = None) -> None:
         """Prepare to query the Trino of ``settings``; nothing is sent yet.
+
+        Args:
+            settings: Where it is, and who asks.
+            patience_seconds: How long a server that does not answer is asked again; None for
+                `RETRY_SECONDS`.
 
         Raises:
             TrinoSettingsError: User or password is not set, or the address is not HTTPS.
@@ -86,6 +94,7 @@ class TrinoEngine:
                 "LAKEHOUSE_TRINO"
             )
         self._settings = settings
+        self._patience_seconds = patience_seconds
         self._address = str(settings.trino)
         self._user = settings.trino_username
         self._session = requests.Session()
@@ -104,7 +113,19 @@ class TrinoEngine:
             timezone="UTC",
         )
 
-    def query(self, sql: str, *, as_of: datetime | None = None) -> pa.Table:
+    @property
+    def dialect(self) -> Dialect:
+        """Trino's."""
+        return "trino"
+
+    def query(
+        self,
+        sql: str,
+        *,
+        as_of: datetime | None = None,
+        batch_only: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> pa.Table:
         """Run one statement; Ctrl-C cancels it on the server too.
 
         A statement whose connection is lost is sent again, so it should do no harm twice.
@@ -115,6 +136,8 @@ class TrinoEngine:
             as_of: The time, UTC, whose snapshots are read; then it must be a query. Where the speed
                 layer's history does not reach back to it, merged views are the batch layer as it
                 was published then.
+            batch_only: Merged views are what batch has published; then, too, it must be a query.
+            timeout_seconds: The statement is cancelled after this time; None lets it run.
 
         Returns:
             The rows: decimals as decimal128, instants as microseconds in UTC.
@@ -126,14 +149,17 @@ class TrinoEngine:
             UnreachableError: Trino did not answer in time.
             HistoryError: The time is yet to come, or a table's history begins later.
             QueryError: It failed while it ran.
+            TimeIsUpError: The time was over before it was done.
         """
         statement = sql.strip().removesuffix(";")
         if not statement:
             raise InvalidSqlError("there is no statement; give a query such as SELECT 1")
-        if as_of is not None:
-            statement = self._written_out(statement, as_of)
-        ask = retrying(on=UnreachableError, budget_seconds=RETRY_SECONDS)(self._ask)
-        return ask(statement)
+        if as_of is not None or batch_only:
+            statement = self._written_out(statement, as_of, batch_only)
+        patience = RETRY_SECONDS if self._patience_seconds is None else self._patience_seconds
+        budget = patience if timeout_seconds is None else min(patience, timeout_seconds)
+        ask = retrying(on=UnreachableError, budget_seconds=budget)(self._ask)
+        return ask(statement, timeout_seconds)
 
     def relations(self) -> tuple[str, ...]:
         """Return the names of all tables and merged views that this user may see."""
@@ -144,29 +170,46 @@ class TrinoEngine:
         """Close the connections; a later query opens new ones."""
         self._session.close()
 
-    def _written_out(self, sql: str, time: datetime) -> str:
-        """Return a query over the snapshots that were current at a time."""
-        # The catalog knows them, and how far back each table's history reaches.
+    def _written_out(self, sql: str, time: datetime | None, batch_only: bool) -> str:
+        """Return a query over snapshots: those of a time, those that batch has published, both."""
+        behind, named = tables_behind(sql), tables_named(sql)
+        pins: dict[str, Pin] = {}
+        if time is not None:
+            # The catalog knows them, and how far back each table's history reaches.
+            tables = self._tables(behind)
+            pins = pinned(tables, snapshots_at(tables, time, named=named))
+        if batch_only:
+            pins |= dict.fromkeys(twins_behind(behind, named=named), Pin(None))
+        return as_of_snapshots(sql, pins)
+
+    def _tables(self, names: Iterable[str]) -> dict[str, Table]:
         catalog = load_catalog(self._settings)
         tables = {}
-        for name in sorted(tables_behind(sql)):
+        for name in sorted(names):
             try:
                 tables[name] = catalog.load_table(name)
             except NoSuchTableError as error:
                 raise UnknownTableError(f"there is no table {name}") from error
-        snapshots = snapshots_at(tables, time, named=tables_named(sql))
-        return as_of_snapshots(sql, pinned(tables, snapshots))
+        return tables
 
-    def _ask(self, sql: str) -> pa.Table:
+    def _ask(self, sql: str, timeout_seconds: float | None) -> pa.Table:
         cursor = self._connection.cursor()
-        try:
-            with self._errors_for_people():
-                cursor.execute(sql)
-                return _read(cursor)
-        except KeyboardInterrupt:
-            with suppress(exceptions.Error, exceptions.HttpError):
-                cursor.cancel()
-            raise
+        with ended_in_time(cursor, timeout_seconds) as time_is_up:
+            try:
+                with self._errors_for_people():
+                    cursor.execute(sql)
+                    rows = _read(cursor)
+            except KeyboardInterrupt:
+                cancel(cursor)
+                raise
+            except LakehouseError as error:
+                if time_is_up.is_set():
+                    raise ended(timeout_seconds) from error
+                raise
+            # To the client, a query that was cancelled is one that has no more rows.
+            if time_is_up.is_set():
+                raise ended(timeout_seconds)
+            return rows
 
     @contextmanager
     def _errors_for_people(self) -> Iterator[None]:

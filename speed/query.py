@@ -13,17 +13,20 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
+from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError, first_line
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
 from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings
+from lakehouse.log_starts import current_generation, starting_offsets
 from lakehouse.poison import poison_events
+from lakehouse.positions import LogPosition
 from lakehouse.settings import Settings
 from lakehouse.tracing import micro_batch_span
+from schemas import landed_topics
 from schemas.registry import schema_registry
 from speed import metrics
 from speed.flow import Flow, observations
 from speed.isolation import Isolation, isolate
-from speed.log import current_generation, starting_offsets
 from speed.patience import Patience
 
 # Catching up in bites keeps a micro-batch, and what a crash repeats, to seconds.
@@ -131,7 +134,7 @@ def start_query(
             failed first; without it they are processed as they come.
     """
     topic = flow.topic
-    generation = current_generation(settings, catalog, topic)
+    generation = current_generation(settings, catalog.load_table(landed_topics()[topic]), topic)
     checkpoint = settings.checkpoints / "speed" / f"{topic}.g{generation}"
     source = (
         spark.readStream.format("kafka")
@@ -142,7 +145,10 @@ def start_query(
         .option("failOnDataLoss", "true")
     )
     if not (checkpoint / "offsets").exists():
-        starts = starting_offsets(settings, catalog, flow, generation)
+        # Where batch's coverage ends: what lies before is in silver, all of it.
+        origin = LogPosition(generation, 0).encode()
+        covered = batch_coverage(catalog, flow.name, topic, origin)
+        starts = starting_offsets(settings, topic, generation, covered)
         stated = {topic: {str(partition): offset for partition, offset in starts.items()}}
         source = source.option("startingOffsets", json.dumps(stated))
     records = records_of(source.load(), generation).observe(

@@ -13,7 +13,10 @@ from ingestion.intake import IntakeCounts
 from ingestion.lander import metrics as lander
 from lakehouse import telemetry
 from lakehouse.histograms import ArrayHistogram
+from serving.api import metrics as api
+from serving.commands import metrics as commands
 from serving.exporter import audit, families
+from serving.live import metrics as live
 from speed import metrics as speed
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -54,7 +57,10 @@ def our_metrics() -> list[OurMetric]:
         for family in feed.describe()
     ]
     found += _declared(files, "files")
+    found += _declared(commands, "commands")
     found += _declared(speed, "speed")
+    found += _declared(live, "live")
+    found += _declared(api, "api")
     found += [
         OurMetric(family.name, "gauge", "speed", ("table",), family.documentation)
         for family in speed.Freshness(None).describe()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final, TypedDict, TypeGuard
 
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import instrument_key
 
 MICROSECONDS_PER_MILLISECOND: Final = 1_000
 
@@ -91,8 +92,8 @@ class FrameRejectedError(LakehouseError):
 
 
 def event_key(event: MarketEvent) -> bytes:
-    """Return the log key ``venue:symbol``: all events of one instrument are in one partition."""
-    return f"{event['venue']}:{event['symbol']}".encode()
+    """Return the log key of an event: that of its instrument."""
+    return instrument_key(event["venue"], event["symbol"])
 
 
 def decimal_field(fields: dict[str, object], name: str) -> Decimal:

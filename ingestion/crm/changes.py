@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
-from ingestion.delivery import WithheldEventError
+from ingestion.producer import WithheldEventError
 from lakehouse.privacy.fields import encrypt_field
 from lakehouse.privacy.keys import KeyStore
 from schemas import contract

@@ -12,7 +12,6 @@ from ingestion.adapters import Venue
 from ingestion.dead_letters.counts import count
 from ingestion.dead_letters.decoding import decode
 from ingestion.dead_letters.letters import DeadLetters, Selection
-from ingestion.dead_letters.outbox import Outbox
 from ingestion.dead_letters.printing import (
     counts_as_json,
     decision_as_json,
@@ -27,6 +26,7 @@ from ingestion.dead_letters.remaking import Encode, Remaker
 from ingestion.dead_letters.selecting import selecting
 from ingestion.options import venue_option
 from lakehouse.catalog import load_catalog
+from lakehouse.dispatch import Dispatch
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka import client_settings
 from lakehouse.settings import Settings, get_settings
@@ -144,7 +144,7 @@ def redrive(
         DeadLetters(catalog),
         Redrives(catalog),
         Remaker(_encoder(settings), venue),
-        outbox=None if dry_run else Outbox.connect(client_settings(settings)),
+        dispatch=(None if dry_run else Dispatch.connect(client_settings(settings), name="redrive")),
         again=again,
         max_attempts=max_attempts,
     )

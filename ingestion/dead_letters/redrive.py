@@ -13,9 +13,9 @@ from typing import Final
 
 from ingestion.dead_letters.letters import DeadLetter, DeadLetters, Selection
 from ingestion.dead_letters.lineage import Coordinates, Lineage, link
-from ingestion.dead_letters.outbox import Outbox
 from ingestion.dead_letters.redrives import History, Outcome, Redrive, Redrives
-from ingestion.dead_letters.remaking import Ignored, Message, Refused, Remade, Remaker, Unfit
+from ingestion.dead_letters.remaking import Ignored, Refused, Remade, Remaker, Unfit
+from lakehouse.dispatch import Dispatch, Message
 
 # A fix takes hold after the first try, or after the second when the first was too early. What is
 # refused once more is not mended by sending it, and would fill the dead letters with its copies.
@@ -63,7 +63,7 @@ class Redriver:
         letters: The dead letters.
         redrives: The audit trail.
         remaker: Makes messages of letters.
-        outbox: Where these go; without one, nothing is sent and nothing recorded.
+        dispatch: Where these go; without one, nothing is sent and nothing recorded.
         again: Also what was redriven already.
         max_attempts: What was sent again so often stays.
         redrive_id: Marks what this run does, in headers and audit trail.
@@ -72,7 +72,7 @@ class Redriver:
     letters: DeadLetters
     redrives: Redrives
     remaker: Remaker
-    outbox: Outbox | None = None
+    dispatch: Dispatch[Coordinates] | None = None
     again: bool = False
     max_attempts: int = MAX_ATTEMPTS
     redrive_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -87,8 +87,8 @@ class Redriver:
         """
         for page in self.letters.pages(selection):
             decisions = self._decide(page)
-            if self.outbox is not None:
-                self._carry_out(self.outbox, decisions)
+            if self.dispatch is not None:
+                self._carry_out(self.dispatch, decisions)
             yield from decisions
 
     def _decide(self, page: Sequence[DeadLetter]) -> list[Decision]:
@@ -116,7 +116,7 @@ class Redriver:
         recorded = history.attempts[lineage.origin] + self._sent[lineage.origin]
         return max(recorded, lineage.attempts)
 
-    def _carry_out(self, outbox: Outbox, decisions: Sequence[Decision]) -> None:
+    def _carry_out(self, dispatch: Dispatch[Coordinates], decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             place, lineage = decision.letter.place, decision.letter.lineage
             if decision.message is None or place is None or lineage is None:
@@ -124,8 +124,8 @@ class Redriver:
             links = link(
                 place, lineage.origin, attempt=decision.attempt, redrive_id=self.redrive_id
             )
-            outbox.put(place, decision.message, links)
-        delivery = outbox.deliver()
+            dispatch.put(place, decision.message, links)
+        delivery = dispatch.deliver()
         self.redrives.append(
             [
                 Redrive(

@@ -13,6 +13,7 @@ from pyiceberg.table import DataScan
 from ingestion.dead_letters.letters import PLACE, DeadLetter, both, one_of, place_of, quoted
 from ingestion.dead_letters.lineage import Coordinates
 from lakehouse.audit_trail import append_rows
+from lakehouse.dispatch import Sent
 
 TABLE: Final = "ops.redrives"
 
@@ -27,15 +28,6 @@ class Outcome(StrEnum):
 
 # Rows after which there is nothing left to do about a letter.
 IS_SETTLED: Final = one_of("outcome", (Outcome.SENT, Outcome.IGNORED))
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Where a new event stands in the log."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ adapter refused was never an event: it is given to the adapter again, which may 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from ingestion.dead_letters.letters import DeadLetter
 from ingestion.frames import MALFORMED_LINE, parse_line
 from ingestion.intake import NANOSECONDS_PER_MICROSECOND
 from ingestion.producer import PAYLOAD_BYTES_HEADER, RECEIVED_AT_HEADER
+from lakehouse.dispatch import Message
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, EVENT_TOPICS, QUOTES_TOPIC, TRADES_TOPIC
 from schemas.wire import UnencodableError
 
@@ -40,19 +41,6 @@ WITHOUT_FRAME: Final = frozenset(
 )
 Encode = Callable[[str, Mapping[str, Any]], bytes]
 """Topic and event → payload."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """What goes to the log."""
-
-    topic: str
-    key: bytes | None
-    payload: bytes
-    partition: int | None = None
-    """Where it has to go; None leaves it to the key."""
-    headers: Mapping[str, bytes] = field(default_factory=dict)
-    """Those that it had."""
 
 
 @dataclass(frozen=True)

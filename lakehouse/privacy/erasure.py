@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -10,12 +11,16 @@ from pyiceberg.expressions import EqualTo, Reference
 from pyiceberg.expressions.literals import literal
 from pyiceberg.table import Table
 
-from lakehouse.privacy.keys import Destroyed, KeyStore
+from lakehouse.privacy.keys import Destroyed, KeyStore, UnknownCustomerError
 from lakehouse.resilience import retrying
+from lakehouse.saga import Journal, Step, Unrecorded, carry_out
 
 ERASURES = "ops.erasures"
 # Of a snapshot's summary.
 INTENDED = "lakehouse.erasure-of"
+WITHDRAWN = "lakehouse.no-erasure-of"
+# The steps, in this order.
+INTEND, DESTROY_KEY, RECORD = "intend", "destroy-key", "record"
 # A commit of one row takes milliseconds; others that append at the same time are as quick.
 COMMIT_BUDGET_SECONDS = 30.0
 
@@ -35,28 +40,60 @@ class Erasure:
     recorded_at: datetime
 
 
-def erase(keys: KeyStore, catalog: Catalog, customer_id: str) -> Erasure:
+def erase(
+    keys: KeyStore, catalog: Catalog, customer_id: str, journal: Journal | None = None
+) -> Erasure:
     """Destroy a customer's key and record it; a second time, return the record.
 
-    The intention goes first, so that whoever may not write the record destroys nothing; then the
-    key. Should recording fail after all, the erasure holds, and running it again records it with
-    the time at which the key went.
+    A saga. The intention goes first, so that whoever may not write the record destroys nothing;
+    then the key, which is the pivot: nothing brings it back. Should recording fail after all, the
+    erasure holds, and running it again records it with the time at which the key went. Of a
+    customer without a key, the intention is withdrawn.
+
+    Args:
+        keys: The key store.
+        catalog: The lake's catalog.
+        customer_id: The CRM's id.
+        journal: Where the steps are put on record, to be gone on with by whoever comes after a
+            crash; left out, all that is not done anyway is done.
 
     Raises:
         lakehouse.privacy.keys.UnknownCustomerError: The customer never had a key.
         lakehouse.privacy.keys.KeyStoreError: The store cannot be written; nothing was recorded.
+        lakehouse.saga.SagaRefusedError: The journal says so of an earlier try.
         OSError: The record cannot be written.
     """
-    if _recorded(catalog.load_table(ERASURES), customer_id) is None:
-        _intend(catalog, customer_id)
-    return _record(catalog, keys.destroy(customer_id))
+
+    def intend() -> None:
+        if _recorded(catalog.load_table(ERASURES), customer_id) is None:
+            _note(catalog, INTENDED, customer_id)
+
+    def destroy_key() -> None:
+        keys.destroy(customer_id)
+
+    def record() -> None:
+        # The store tells once more when the key went.
+        _record(catalog, keys.destroy(customer_id))
+
+    carry_out(
+        [
+            Step(INTEND, intend, undo=partial(_note, catalog, WITHDRAWN, customer_id)),
+            Step(DESTROY_KEY, destroy_key, is_pivot=True),
+            Step(RECORD, record),
+        ],
+        journal or Unrecorded(),
+        refusals=UnknownCustomerError,
+    )
+    recorded = _recorded(catalog.load_table(ERASURES), customer_id)
+    assert recorded is not None  # noqa: S101 - the last step has seen to it
+    return recorded
 
 
 @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
-def _intend(catalog: Catalog, customer_id: str) -> None:
-    """Commit no rows, and in the snapshot's summary whose key is about to go."""
+def _note(catalog: Catalog, what: str, customer_id: str) -> None:
+    """Commit no rows, and in the snapshot's summary what is about to be, or will not be."""
     table = catalog.load_table(ERASURES)
-    table.append(table.schema().as_arrow().empty_table(), {INTENDED: customer_id})
+    table.append(table.schema().as_arrow().empty_table(), {what: customer_id})
 
 
 @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)

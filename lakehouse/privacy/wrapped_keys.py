@@ -3,41 +3,34 @@
 It is in the catalog's database, which all processes of a lake share, and is backed up with it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self, TypeVar
+from typing import Self
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     LargeBinary,
     MetaData,
     Table,
     Text,
-    create_engine,
     select,
     text,
     update,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
 
-from lakehouse.catalog_database import database_address
+from lakehouse.catalog_database import OwnTables
 from lakehouse.privacy.keys import KeyStoreError
-from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
-
-T = TypeVar("T")
 
 # A database server that is started anew is back within it.
 BUDGET_SECONDS = 20.0
 
+_TABLES = MetaData()
 _TABLE = Table(
     "wrapped_keys",
-    MetaData(),
+    _TABLES,
     Column("customer_id", Text, primary_key=True),
     Column("kms_key", Text, nullable=False),
     Column("wrapped", LargeBinary),  # null once erased: the row stays, so that no new key is made
@@ -69,15 +62,21 @@ class WrappedKey:
 class WrappedKeys:
     """Reads and writes the table, made when it is first used."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._made = False
+    def __init__(self, tables: OwnTables) -> None:
+        self._tables = tables
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the table in the database that the settings name for the catalog."""
-        # A connection that a restarted server has forgotten is replaced, not reported.
-        return cls(create_engine(database_address(settings), pool_pre_ping=True))
+        return cls(
+            OwnTables(
+                settings,
+                _TABLES,
+                what="table of wrapped keys",
+                error=KeyStoreError,
+                budget_seconds=BUDGET_SECONDS,
+            )
+        )
 
     def find(self, customer_id: str) -> WrappedKey | None:
         """Return what is kept for a customer; None if nothing ever was.
@@ -85,7 +84,7 @@ class WrappedKeys:
         Raises:
             KeyStoreError: The database does not answer, or refuses.
         """
-        return self._in_transaction(lambda connection: _find(connection, customer_id))
+        return self._tables.in_transaction(lambda connection: _find(connection, customer_id))
 
     def keep(self, customer_id: str, kms_key: str, wrapped: bytes) -> WrappedKey:
         """Keep a customer's wrapped key, unless there is one already.
@@ -102,7 +101,7 @@ class WrappedKeys:
             connection.execute(_KEEP, row)
             return _kept(connection, customer_id)
 
-        return self._in_transaction(keep)
+        return self._tables.in_transaction(keep)
 
     def erase(self, customer_id: str) -> datetime:
         """Remove a customer's wrapped key; the first time counts.
@@ -123,25 +122,7 @@ class WrappedKeys:
                 raise KeyStoreError(f"the wrapped key of customer {customer_id!r} was not removed")
             return erased_at
 
-        return self._in_transaction(erase)
-
-    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
-        # Two processes that make the table at once collide in PostgreSQL's own tables.
-        @retrying(on=(OperationalError, IntegrityError), budget_seconds=BUDGET_SECONDS)
-        def wrapped_keys() -> T:
-            with self._engine.begin() as connection:
-                if not self._made:
-                    connection.execute(CreateTable(_TABLE, if_not_exists=True))
-                return work(connection)
-
-        try:
-            result = wrapped_keys()
-        except SQLAlchemyError as error:
-            # The statement's values are left out: they name a customer and hold a key.
-            told = getattr(error, "orig", None) or error
-            raise KeyStoreError(f"table of wrapped keys in {self._engine.url}: {told}") from error
-        self._made = True
-        return result
+        return self._tables.in_transaction(erase)
 
 
 def _find(connection: Connection, customer_id: str) -> WrappedKey | None:

@@ -32,8 +32,10 @@ from lakehouse.infra import infra_file
 from lakehouse.java import find_java
 from lakehouse.kafka import (
     DEAD_LETTERS_TOPIC,
+    ERASURES_TOPIC,
     EVENT_TOPICS,
     GROUP_PREFIX,
+    LIVE_TOPICS,
     REQUEST_SECONDS,
     broker_answers,
     ensure_topics,
@@ -47,11 +49,12 @@ SCRAM_ITERATIONS = 4096
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
 TOPICS = (*EVENT_TOPICS, DEAD_LETTERS_TOPIC)
 GRANTS: Mapping[Role, Mapping[str, tuple[AclOperation, ...]]] = {
-    "ingest": dict.fromkeys(TOPICS, (READ, WRITE)),
+    "ingest": dict.fromkeys((*TOPICS, ERASURES_TOPIC), (READ, WRITE)),
     "speed": dict.fromkeys(EVENT_TOPICS, (READ,)),
     "orchestration": dict.fromkeys(TOPICS, (DESCRIBE,)),
-    # The exporter tells how far the tables are behind the log, and since when.
-    "serving": dict.fromkeys(TOPICS, (READ,)),
+    # The exporter tells how far the tables are behind the log, and since when; the live tier tells
+    # rows, which whoever answers readers follows.
+    "serving": dict.fromkeys(TOPICS, (READ,)) | dict.fromkeys(LIVE_TOPICS, (READ, WRITE)),
 }
 """By role, what it may do with each topic; roles that are not named have no business there."""
 _ANY: Any = None  # what the client takes for names, and its types do not tell

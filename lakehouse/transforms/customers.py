@@ -12,7 +12,8 @@ by one or in batches, therefore give the same history.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakehouse.transforms.events import EARLIEST_EVENT_TIME, is_timely, judge, time_rules
+from lakehouse.transforms.bounds import EARLIEST_EVENT_TIME
+from lakehouse.transforms.events import is_timely, judge, time_rules
 
 CREATED, UPDATED, DELETED, READ = "c", "u", "d", "r"
 
@@ -49,7 +50,7 @@ def change_rules() -> dict[str, Column]:
             F.col("message_key").cast("string") == customer_of_change(), F.lit(False)
         ),
         **time_rules(),
-        "change_too_old": made_at < F.to_timestamp(F.lit(EARLIEST_EVENT_TIME)),
+        "change_too_old": made_at < F.lit(EARLIEST_EVENT_TIME),
         "change_in_future": ~is_timely(made_at, F.col("kafka_timestamp")),
         "unknown_segment": has_after & ~after["segment"].isin(*SEGMENTS),
         "invalid_country": has_after & ~after["country"].rlike(r"\A[A-Z]{2}\z"),

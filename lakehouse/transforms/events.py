@@ -7,7 +7,6 @@ judge it (`judge`). What follows is the stream's: see `lakehouse.transforms.trad
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -17,11 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
 from lakehouse.positions import POSITIONS_PER_GENERATION
-
-# Electronic markets' tick data does not go back further; an older time is a defect of its source.
-EARLIEST_EVENT_TIME = "2000-01-01 00:00:00"
-# Clocks of venues and brokers differ by seconds (the shipped sample: 1.25 s); an hour is a fault.
-LATEST_AHEAD_OF_LOG = timedelta(hours=1)
+from lakehouse.transforms.bounds import EARLIEST_EVENT_TIME, LATEST_AHEAD_OF_LOG, SYMBOL, VENUE
 
 # The reason of an event that Spark was found unable to compute with: see `lakehouse.poison`.
 POISON = "poison"
@@ -51,7 +46,7 @@ def second_of(time: Column) -> Column:
 
 def is_timely(event_time: Column, kafka_timestamp: Column) -> Column:
     """Tell whether an event time can be believed, judged by the log's time, never by a clock."""
-    return (event_time >= F.to_timestamp(F.lit(EARLIEST_EVENT_TIME))) & (
+    return (event_time >= F.lit(EARLIEST_EVENT_TIME)) & (
         event_time <= kafka_timestamp + F.lit(LATEST_AHEAD_OF_LOG)
     )
 
@@ -157,15 +152,15 @@ def _with_checked_decimals(schema_json: str) -> tuple[str, dict[str, str]]:
 def instrument_rules() -> dict[str, Column]:
     """Return the rules of every stream that is about instruments, by the reason of a breach."""
     return {
-        "invalid_venue": ~F.col("venue").rlike(r"\A[a-z0-9_]{1,32}\z"),
-        "invalid_symbol": ~F.col("symbol").rlike(r"\A[A-Z0-9._-]{1,32}\z"),
+        "invalid_venue": ~F.col("venue").rlike(rf"\A{VENUE}\z"),
+        "invalid_symbol": ~F.col("symbol").rlike(rf"\A{SYMBOL}\z"),
     }
 
 
 def time_rules() -> dict[str, Column]:
     """Return the rules of every stream on the time of its events, by the reason of a breach."""
     return {
-        "event_time_too_old": F.col("event_time") < F.to_timestamp(F.lit(EARLIEST_EVENT_TIME)),
+        "event_time_too_old": F.col("event_time") < F.lit(EARLIEST_EVENT_TIME),
         "event_time_in_future": ~is_timely(F.col("event_time"), F.col("kafka_timestamp")),
     }
 

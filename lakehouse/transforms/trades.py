@@ -11,21 +11,16 @@ therefore harmless.
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse.transforms.bounds import MAX_CONTRACT_SIZE, MAX_NOTIONAL
 from lakehouse.transforms.events import instrument_rules, judge, minute_of, time_rules
 
 TRADE, CORRECTION, CANCEL = "TRADE", "CORRECTION", "CANCEL"
 BASE, CONTRACT = "BASE", "CONTRACT"
 ACTIVE, CORRECTED, CANCELLED, UNMATCHED = "ACTIVE", "CORRECTED", "CANCELLED", "UNMATCHED"
-
-# Sums of notionals have 22 digits before the point: bounded trades keep ten million of them from
-# overflowing, which would stop a layer for good.
-MAX_NOTIONAL = Decimal(10**15)
-MAX_CONTRACT_SIZE = Decimal(10**5)
 
 OBSERVED_COLUMNS = (
     "venue",

@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from ingestion.adapters import TradeEvent, venue_named
-from ingestion.delivery import DeliveryError
 from ingestion.feed import Feed, FeedAddressError, Patience, TradeSequence, full_jitter
 from ingestion.intake import Intake
+from lakehouse.delivery import DeliveryError
 
 pytestmark = pytest.mark.integration
 

@@ -21,10 +21,10 @@ from confluent_kafka.admin import AdminClient
 from websockets.asyncio.server import ServerConnection, serve
 
 from ingestion.adapters import venue_of_file
-from ingestion.delivery import BrokerUnavailableError
 from ingestion.producer import EventProducer
 from ingestion.replay import adapters_for, replay
 from lakehouse.broker import PROCESS, start_broker
+from lakehouse.delivery import BrokerUnavailableError
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC, client_settings, ensure_topics
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings

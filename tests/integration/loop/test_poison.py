@@ -30,9 +30,9 @@ from batch.poison import PoisonedIntervalError
 from batch.reconciliation import Reconciliation
 from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
 from demo.positions_oracle import naive_positions
-from ingestion.delivery import producer_settings
 from ingestion.lander.lander import Lander
 from lakehouse.catalog import load_catalog
+from lakehouse.delivery import producer_settings
 from lakehouse.intervals import Interval
 from lakehouse.isolation import MOST_POISON, PoisonedStreamError
 from lakehouse.kafka import TRADES_TOPIC

@@ -28,13 +28,13 @@ from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
 from batch.reconciliation import Reconciliation
 from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
-from ingestion.delivery import producer_settings
 from ingestion.lander.lander import Lander
 from lakehouse.catalog import load_catalog
+from lakehouse.delivery import producer_settings
 from lakehouse.intervals import Interval
 from lakehouse.kafka import TRADES_TOPIC
 from lakehouse.settings import Settings
-from lakehouse.transforms.events import LATEST_AHEAD_OF_LOG
+from lakehouse.transforms.bounds import LATEST_AHEAD_OF_LOG
 from schemas import SchemaVersion, TableContract
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec

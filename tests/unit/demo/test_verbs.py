@@ -35,7 +35,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_real_verb_in_the_home_of_the_settings(settings: Settings) -> None:
     with Verb(settings, "status", "--json") as status:
         found = status.result()
-    assert {entry["name"] for entry in found} == {"kafka", "land", "speed", "files"}
+    assert {entry["name"] for entry in found} == {"kafka", "land", "speed", "live", "files", "api"}
     assert {entry["state"] for entry in found} == {"stopped"}
 
 

@@ -22,7 +22,7 @@ def test_every_job_is_on_the_page_and_no_other() -> None:
 
 def test_the_ports_are_those_of_the_stack() -> None:
     told = dict(re.findall(r"`lakehouse (\w+) [^|]*--metrics-port (\d+)`", TEXT))
-    by_hand = {told.pop(verb) for verb in ("feed", "files")}
-    assert len(by_hand) == 2
+    by_hand = {told.pop(verb) for verb in ("feed", "files", "live", "commands")}
+    assert len(by_hand) == 4
     assert not by_hand & {*map(str, PORTS.values())}
     assert told == {verb: str(PORTS[f"{verb}-metrics"]) for verb in ("land", "speed", "metrics")}

@@ -38,7 +38,7 @@ WRITTEN = {
     "batch": in_layers("silver", "gold", "ops") | {"bronze.dead_letters"},
     "speed": TWINS | {"ops.poison_events"},
     "serving": set(),
-    "operator": {"ops.erasures"},
+    "operator": {"ops.commands", "ops.erasures"},
     "orchestration": set(TABLES),
 }
 

@@ -6,8 +6,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ingestion import producer as producing
 from ingestion.adapters import TradeEvent
-from ingestion.delivery import DeliveryError, producer_settings
 from ingestion.producer import Delivered, EventProducer
+from lakehouse.delivery import DeliveryError, producer_settings
 from lakehouse.kafka import DEAD_LETTERS_TOPIC, TRADES_TOPIC
 
 EVENT = TradeEvent(

@@ -44,7 +44,7 @@ def test_the_configuration_names_these_files() -> None:
     text = (INFRA / "prometheus" / "prometheus.yml").read_text()
     assert all(f"secrets/{name}" in text for name in SECRETS)
     jobs = [job["job_name"] for job in CONFIG["scrape_configs"]]
-    ours = {"feed", "files", "lander", "speed", "metrics"}
+    ours = {"api", "commands", "feed", "files", "lander", "live", "speed", "metrics"}
     components = {"kafka", "minio", "trino", "postgresql"}
     others = {"minio-bucket", "spark", "registry", "prometheus", "alertmanager"}
     only_in_containers = {"jaeger", "loki"}

@@ -20,7 +20,13 @@ BEATING = (
     "from lakehouse.settings import get_settings; "
     "Heartbeat(get_settings(), sys.argv[1]).beat(); time.sleep(600)"
 )
-VERBS = {"land": BEATING, "speed": BEATING, "files": BEATING, "schemas": "pass"}
+ANSWERING = (
+    "import sys; from http.server import BaseHTTPRequestHandler as H, HTTPServer; "
+    "H.do_GET = lambda self: (self.send_response(200), self.end_headers()); "
+    "HTTPServer(('127.0.0.1', int(sys.argv[-1])), H).serve_forever()"
+)
+LAYERS = dict.fromkeys(("land", "speed", "live", "files", "commands"), BEATING)
+VERBS = {**LAYERS, "api": ANSWERING, "schemas": "pass"}
 
 
 @pytest.fixture
@@ -49,12 +55,13 @@ def test_up_starts_all_in_order_and_down_stops_all(
 ) -> None:
     told: list[str] = []
     operations.up(settings, told.append)
-    assert running(settings) == ["kafka", "land", "speed", "files"]
+    assert running(settings) == ["kafka", "land", "speed", "live", "files", "api", "commands"]
     assert told[:3] == ["starting kafka", "making the topics", "making the tables"]
     by_name = {entry.name: entry for entry in operations.status(settings)}
     assert (by_name["land"].health, by_name["kafka"].health) == ("ready", "ready")
     assert (by_name["land"].memory_bytes or 0) > 0
-    assert operations.down(settings) == ["files", "speed", "land", "kafka"]
+    stopped = ["commands", "api", "files", "live", "speed", "land", "kafka"]
+    assert operations.down(settings) == stopped
     assert running(settings) == []
     assert operations.down(settings) == []
 
@@ -116,7 +123,10 @@ def test_a_killed_layer_is_dead_until_up_starts_it_again(
         "kafka": "running",
         "land": "dead",
         "speed": "stopped",
+        "live": "stopped",
         "files": "stopped",
+        "api": "stopped",
+        "commands": "stopped",
     }
     operations.up(settings, lambda _: None, only=["land"])
     assert running(settings) == ["kafka", "land"]

@@ -61,6 +61,7 @@ def test_every_table_of_the_platform_has_a_contract() -> None:
         "gold.positions_rt",
         "ops.quality_checks",
         "ops.erasures",
+        "ops.commands",
         "gold.eod_bars",
         "ops.file_loads",
         "ops.poison_events",

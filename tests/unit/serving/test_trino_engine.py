@@ -3,6 +3,7 @@
 from collections import deque
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from trino import exceptions
 from lakehouse import resilience
 from lakehouse.settings import Settings
 from serving import trino_engine
-from serving.engine import QueryError, SqlEngine, UnknownTableError
+from serving.engine import QueryError, SqlEngine, TimeIsUpError, UnknownTableError
 from serving.engines import sql_engine
 from serving.statements import InvalidSqlError
 from serving.trino_engine import (
@@ -217,3 +218,48 @@ def test_settings_that_will_not_do_are_refused(
 def test_settings_choose_the_engine(stack: Settings, settings: Settings) -> None:
     assert isinstance(sql_engine(stack), TrinoEngine)
     assert isinstance(sql_engine(settings), SqlEngine)
+
+
+class SlowCursor(FakeCursor):
+    """Runs until it is cancelled; then it has no more rows, as Trino's client has it."""
+
+    def __init__(self) -> None:
+        super().__init__(deque())
+        self._ended = Event()
+
+    def execute(self, sql: str) -> None:
+        self.statements.append(sql)
+        assert self._ended.wait(20)
+        self.description, self.rows = [], []
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._ended.set()
+
+
+def test_a_query_is_cancelled_when_its_time_is_over(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = SlowCursor()
+    monkeypatch.setattr(trino_engine.Connection, "cursor", lambda _: cursor)
+    with pytest.raises(TimeIsUpError, match=r"cancelled after 0\.050 s"):
+        TrinoEngine(stack).query("SELECT 1", timeout_seconds=0.05)
+    assert cursor.cancelled
+
+
+def test_a_query_within_its_time_is_left_alone(
+    engine: TrinoEngine, cursor: FakeCursor, answers: deque[Any]
+) -> None:
+    answers.append((BARS, [["BTCUSDT", None]]))
+    assert engine.query("SELECT 1", timeout_seconds=20).num_rows == 1
+    assert not cursor.cancelled
+
+
+def test_what_batch_has_published_is_read_without_the_speed_layer(
+    engine: TrinoEngine, cursor: FakeCursor, answers: deque[Any]
+) -> None:
+    answers.append((BARS, []))
+    engine.query("SELECT symbol, vwap FROM serving.bars_1m", batch_only=True)
+    [sql] = cursor.statements
+    assert "(SELECT * FROM lake.gold.bars_1m_rt WHERE FALSE)" in sql
+    assert "VERSION" not in sql

@@ -10,10 +10,11 @@ from pyiceberg.catalog import Catalog
 
 from ingestion.adapters import Venue
 from ingestion.dead_letters.letters import DeadLetters, Selection
-from ingestion.dead_letters.outbox import Outbox
+from ingestion.dead_letters.lineage import Coordinates
 from ingestion.dead_letters.redrive import Decision, Redriver, Verdict
 from ingestion.dead_letters.redrives import Redrives
 from ingestion.dead_letters.remaking import Remaker
+from lakehouse.dispatch import Dispatch
 from schemas import topics
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec
@@ -77,9 +78,11 @@ class _Place:
 def redriver(
     catalog: Catalog, kafka: FakeKafka | None, venue: Venue | None = None, **options: Any
 ) -> Redriver:
-    outbox = None if kafka is None else Outbox(kafka, timeout_seconds=1)
+    dispatch: Dispatch[Coordinates] | None = (
+        None if kafka is None else Dispatch(kafka, timeout_seconds=1)
+    )
     remaker = Remaker(lambda topic, event: CODECS[topic].encode(event), venue)
-    return Redriver(DeadLetters(catalog), Redrives(catalog), remaker, outbox, **options)
+    return Redriver(DeadLetters(catalog), Redrives(catalog), remaker, dispatch, **options)
 
 
 def redrive(

@@ -11,7 +11,7 @@ from ingestion.dead_letters import letters as reading
 from ingestion.dead_letters.letters import Selection
 from ingestion.dead_letters.lineage import Coordinates
 from ingestion.dead_letters.redrive import Verdict
-from ingestion.delivery import DeliveryError
+from lakehouse.delivery import DeliveryError
 
 
 def test_a_redriven_event_is_new_of_the_same_key_and_payload_and_names_the_old(

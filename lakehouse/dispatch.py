@@ -1,20 +1,21 @@
 """Sends messages to the log and tells where each came to stand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
-from ingestion.dead_letters.lineage import Coordinates
-from ingestion.dead_letters.redrives import Sent
-from ingestion.dead_letters.remaking import Message
-from ingestion.delivery import DELIVERY_TIMEOUT_SECONDS, DeliveryError, connected
+from lakehouse.delivery import DELIVERY_TIMEOUT_SECONDS, DeliveryError, connected
 from lakehouse.kafka import ClientSettings
+
+Tag = TypeVar("Tag", bound=Hashable)
 
 # librdkafka's word for a partition that the key decides.
 ANY_PARTITION: Final = -1
+# It tells within a second or two of what it has given up. Until it has, a message may still arrive.
+SETTLING_SECONDS: Final = 5.0
 
 
 class KafkaClient(Protocol):
@@ -36,51 +37,93 @@ class KafkaClient(Protocol):
         """Wait for all messages; returns how many still wait."""
 
 
+@dataclass(frozen=True)
+class Message:
+    """What goes to the log."""
+
+    topic: str
+    key: bytes | None
+    payload: bytes
+    partition: int | None = None
+    """Where it has to go; None leaves it to the key."""
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where a message stands in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 @dataclass
-class Delivery:
+class Delivery(Generic[Tag]):
     """What became of the messages since the last delivery.
 
     Attributes:
-        sent: By the dead letter that it was made of, where a message stands.
+        sent: By tag, where a message stands.
         failure: The first that was not delivered, if any.
     """
 
-    sent: dict[Coordinates, Sent] = field(default_factory=dict)
+    sent: dict[Tag, Sent] = field(default_factory=dict)
     failure: DeliveryError | None = None
 
 
-class Outbox:
-    """Messages on their way to the log, in the order in which they were put in."""
+class Dispatch(Generic[Tag]):
+    """Messages on their way to the log, in the order in which they were put in.
+
+    Each has a tag, by which whoever put it in knows it.
+    """
 
     def __init__(
         self, client: KafkaClient, *, timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS
     ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
-        self._delivery = Delivery()
+        self._delivery = Delivery[Tag]()
 
     @classmethod
-    def connect(cls, client: ClientSettings) -> Self:
+    def connect(
+        cls,
+        client: ClientSettings,
+        *,
+        name: str,
+        timeout_seconds: float = DELIVERY_TIMEOUT_SECONDS,
+    ) -> Self:
         """Connect to the log.
+
+        Args:
+            client: How to reach the log.
+            name: Who sends, as the broker's logs tell it.
+            timeout_seconds: What is not acknowledged by then is given up.
 
         Raises:
             BrokerUnavailableError: No broker answers.
         """
-        return cls(
-            connected(
-                client, {"client.id": "lakehouse-redrive", "delivery.report.only.error": False}
-            )
-        )
+        own: dict[str, str | int | float | bool] = {
+            "client.id": f"lakehouse-{name}",
+            "delivery.report.only.error": False,
+            "delivery.timeout.ms": int(timeout_seconds * 1000),
+        }
+        return cls(connected(client, own), timeout_seconds=timeout_seconds + SETTLING_SECONDS)
 
-    def put(self, letter: Coordinates, message: Message, links: Mapping[str, bytes]) -> None:
-        """Hand over the message that was made of a letter; waits while the queue is full."""
+    def put(self, tag: Tag, message: Message, links: Mapping[str, bytes] | None = None) -> None:
+        """Hand over a message; waits while the queue is full.
+
+        Args:
+            tag: Which message it is.
+            message: The message.
+            links: Headers that it gets beside its own.
+        """
 
         def note(error: KafkaError | None, found: KafkaMessage) -> None:
             if error is not None:
                 self._fail(message, error.str())
                 return
             partition, offset = found.partition(), found.offset()
-            self._delivery.sent[letter] = Sent(message.topic, int(partition or 0), int(offset or 0))
+            self._delivery.sent[tag] = Sent(message.topic, int(partition or 0), int(offset or 0))
 
         partition = ANY_PARTITION if message.partition is None else message.partition
         while True:
@@ -91,7 +134,7 @@ class Outbox:
                     message.key,
                     partition=partition,
                     on_delivery=note,
-                    headers=[*message.headers.items(), *links.items()],
+                    headers=[*message.headers.items(), *(links or {}).items()],
                 )
             except BufferError:
                 if self._client.flush(self._timeout_seconds):
@@ -103,7 +146,7 @@ class Outbox:
             else:
                 return
 
-    def deliver(self) -> Delivery:
+    def deliver(self) -> Delivery[Tag]:
         """Wait until each message is acknowledged or has failed, and start afresh."""
         if waiting := self._client.flush(self._timeout_seconds):
             self._delivery.failure = self._delivery.failure or DeliveryError(

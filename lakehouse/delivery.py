@@ -41,19 +41,6 @@ class DeliveryError(LakehouseError):
         )
 
 
-class WithheldEventError(LakehouseError):
-    """An event that must not be written down, nor anything of what it says.
-
-    Attributes:
-        reason: Why, as one snake_case word that dashboards can count.
-        source: Where it came from, so that it can be mended there and sent again.
-    """
-
-    def __init__(self, reason: str, detail: str, source: str) -> None:
-        super().__init__(detail)
-        self.reason, self.source = reason, source
-
-
 class BrokerUnavailableError(LakehouseError):
     """No broker answers, or it does not have the topics that events go to."""
 

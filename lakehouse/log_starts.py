@@ -1,17 +1,16 @@
-"""What the speed layer asks the log about itself: which one it is, and where to begin."""
+"""What a reader of a topic asks first: which incarnation it is, and where to begin."""
+
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
-from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka import GROUP_PREFIX, client_settings, topic_id
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.settings import Settings
-from schemas import landed_topics
-from speed.flow import Flow
 
 REQUEST_SECONDS = 10.0
 
@@ -24,13 +23,18 @@ class UncoveredLogError(LakehouseError):
     """The log has lost events that batch has not seen: windows would be partial."""
 
 
-def current_generation(settings: Settings, catalog: Catalog, topic: str) -> int:
+def current_generation(settings: Settings, bronze: Table, topic: str) -> int:
     """Return the generation of a topic, as the lander declared it.
+
+    Args:
+        settings: Where the log is.
+        bronze: The table that the topic is landed in.
+        topic: The topic.
 
     Raises:
         WrongTopicError: The topic was made anew and the lander was not told.
     """
-    progress = read_progress(catalog.load_table(landed_topics()[topic]))
+    progress = read_progress(bronze)
     if progress is None:
         return 0
     if progress.topic_id != (found := topic_id(settings, topic)):
@@ -42,23 +46,26 @@ def current_generation(settings: Settings, catalog: Catalog, topic: str) -> int:
 
 
 def starting_offsets(
-    settings: Settings, catalog: Catalog, flow: Flow, generation: int
+    settings: Settings, topic: str, generation: int, covered: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return the offset of each partition at which a query without a checkpoint must start.
+    """Return the offset of each partition at which a reader without a past must start.
 
-    That is where batch's coverage ends: what lies before is in silver, all of it.
+    Args:
+        settings: Where the log is.
+        topic: The topic.
+        generation: Its present one.
+        covered: By partition, the first position that silver may not have seen.
 
     Raises:
         UncoveredLogError: The log begins later than that.
     """
     origin = LogPosition(generation, 0).encode()
-    coverage = batch_coverage(catalog, flow.name, flow.topic, origin)
     offsets = {}
-    for partition, first in log_starts(settings, flow.topic).items():
-        offset = coverage.get(partition, origin) - origin
+    for partition, first in log_starts(settings, topic).items():
+        offset = max(0, covered.get(partition, origin) - origin)
         if first > offset:
             raise UncoveredLogError(
-                f"{flow.topic} partition {partition} begins at offset {first}, batch has covered "
+                f"{topic} partition {partition} begins at offset {first}, batch has covered "
                 f"it up to {offset}: run `lakehouse batch` over all that is landed, then start "
                 "again"
             )
@@ -72,17 +79,30 @@ def log_starts(settings: Settings, topic: str) -> dict[int, int]:
     Raises:
         confluent_kafka.KafkaException: The broker does not answer.
     """
+    return {partition: first for partition, (first, _) in _watermarks(settings, topic).items()}
+
+
+def log_ends(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the offset that the next event of each partition will get.
+
+    Raises:
+        confluent_kafka.KafkaException: The broker does not answer.
+    """
+    return {partition: end for partition, (_, end) in _watermarks(settings, topic).items()}
+
+
+def _watermarks(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
     client = client_settings(settings)
     admin = AdminClient({**client})
-    partitions = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+    partitions = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic].partitions
     # Watermarks are a consumer's question; this one joins no group and reads nothing.
-    consumer = Consumer({**client, "group.id": f"{GROUP_PREFIX}speed-starts"})
+    consumer = Consumer({**client, "group.id": f"{GROUP_PREFIX}starts"})
     try:
         return {
             partition: consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=REQUEST_SECONDS
-            )[0]
-            for partition in partitions.partitions
+            )
+            for partition in partitions
         }
     finally:
         consumer.close()

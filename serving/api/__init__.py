@@ -1,0 +1,1 @@
+"""The REST API: merged, reconciled and live rows over HTTP."""

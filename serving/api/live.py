@@ -1,0 +1,136 @@
+"""The third tier as the API reads it: the rows that the live tier holds in memory."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.types import DateType, DecimalType, TimestamptzType
+
+from serving.api import problems
+from serving.api.answers import Answer, Meta
+from serving.api.asking import Ask
+from serving.api.paging import cursor_after, order_columns, place_of
+from serving.api.problems import ProblemError
+from serving.api.relations import OutColumn
+from serving.live.progress import Progress
+from serving.live.relations import LiveRow
+
+# A live tier that tells of no progress for so long is away.
+STALE_SECONDS = 30.0
+
+
+class LiveRows(Protocol):
+    """What the API needs of `serving.live.store.LiveStore`."""
+
+    def rows(self, relation: str, prefix: str = "") -> list[dict[str, Any]]:
+        """Return a relation's rows."""
+        ...
+
+    def subscribe(
+        self,
+        relations: Collection[str],
+        *,
+        wanted: Callable[[LiveRow], bool] = ...,
+        after: Mapping[str, int] | None = None,
+        pause_seconds: float = ...,
+    ) -> AsyncIterator[LiveRow]:
+        """Yield rows as they change, without end."""
+        ...
+
+    def progress(self, relation: str) -> Progress | None:
+        """Return how far the live tier had read when it last said so."""
+        ...
+
+    def age_seconds(self, *relations: str) -> float | None:
+        """Return the greatest age of an event that the rows do not tell yet."""
+        ...
+
+
+def is_running(live: LiveRows | None, *relations: str) -> bool:
+    """Tell whether a live tier has told of its progress lately."""
+    age = None if live is None else live.age_seconds(*relations)
+    return age is not None and age < STALE_SECONDS
+
+
+def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None) -> Answer:
+    """Return a page of the rows that the live tier holds.
+
+    Args:
+        live: The live tier's rows, if they are followed.
+        ask: What is asked for, of a relation that it keeps.
+        degraded: Why it answers for another tier, where it does.
+
+    Raises:
+        ProblemError: The live tier is not running, or the cursor is none of this query.
+    """
+    name = ask.relation.live
+    if live is None or name is None or not is_running(live, name):
+        raise ProblemError(
+            problems.NO_LIVE_TIER,
+            "the live tier has told of no progress lately: `lakehouse status` tells whether it "
+            "runs; the tiers merged and reconciled do without it",
+            headers={"Retry-After": "5"},
+        )
+    rows = [_typed(ask, row) for row in live.rows(name, _prefix(ask))]
+    order, place = order_columns(ask.relation), place_of(ask)
+    found = [row for row in rows if _is_asked_for(ask, row)]
+    found.sort(key=lambda row: tuple(row[column] for column in order))
+    if place is not None:
+        found = [row for row in found if tuple(row[column] for column in order) > place]
+    page = found[: ask.limit]
+    progress = live.progress(name)
+    meta = Meta(
+        tier="live",
+        as_of=None,
+        freshness_seconds=live.age_seconds(name),
+        offsets={} if progress is None else {str(p): o for p, o in progress.positions.items()},
+        status={"PROVISIONAL": len(page)} if page else {},
+        degraded=degraded,
+    )
+    table = pa.Table.from_pylist(page, schema=arrow_schema(ask.relation.columns))
+    more = len(found) > len(page)
+    return Answer(table, cursor_after(ask, page[-1]) if more else None, meta)
+
+
+def arrow_schema(columns: tuple[OutColumn, ...]) -> pa.Schema:
+    """Return the Arrow types of an answer's columns."""
+    return pa.schema(pa.field(column.name, schema_to_pyarrow(column.type)) for column in columns)
+
+
+def _prefix(ask: Ask) -> str:
+    """Return what the keys of all rows begin with that may be asked for."""
+    named, prefix = dict(ask.named), ""
+    for column in order_columns(ask.relation):
+        values = named.get(column, ())
+        if len(values) != 1:
+            break
+        prefix += f"{values[0]}:"
+    return prefix
+
+
+def _is_asked_for(ask: Ask, row: Mapping[str, Any]) -> bool:
+    if any(row[column] not in values for column, values in ask.named):
+        return False
+    moment: Any = None if ask.relation.time is None else row[ask.relation.time]
+    return (ask.start is None or ask.start <= moment) and (ask.end is None or moment < ask.end)
+
+
+def _typed(ask: Ask, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column.name: _value(column, row.get(column.name)) for column in ask.relation.columns}
+
+
+def _value(column: OutColumn, spelled: Any) -> Any:
+    if spelled is None:
+        return None
+    match column.type:
+        case DecimalType():
+            return Decimal(spelled)
+        case TimestamptzType():
+            return datetime.fromisoformat(spelled)
+        case DateType():
+            return date.fromisoformat(spelled)
+        case _:
+            return spelled

@@ -1,0 +1,34 @@
+"""The key of whoever owns the home: made at the first start, in a file that only they can read."""
+
+from pathlib import Path
+
+from lakehouse.files import write_secretly
+from lakehouse.settings import Settings
+from serving.api.keys import DATASETS, ApiKeys
+
+NAME = "local"
+
+
+def local_key_file(settings: Settings) -> Path:
+    """Return the path of the local key."""
+    return settings.home / "keys" / "api-local"
+
+
+def local_key(settings: Settings, keys: ApiKeys) -> str:
+    """Return the local key, made if there is none that is valid.
+
+    It opens all that there is: whoever can read the file can read the whole home.
+
+    Raises:
+        serving.api.keys.ApiKeyError: The database does not answer.
+    """
+    file = local_key_file(settings)
+    if file.exists():
+        known = file.read_text().strip()
+        found = keys.find(known)
+        if found is not None and found.revoked_at is None:
+            return known
+    made = keys.create(NAME, role="operator", datasets=DATASETS)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_secretly(file, made.encode())
+    return made

@@ -1,0 +1,112 @@
+"""Pages of rows: from the SQL engine, the cache or the live tier, whatever can answer."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from serving.api import metrics
+from serving.api.answers import Answer, Meta
+from serving.api.asking import Ask
+from serving.api.cache import AnswerCache
+from serving.api.deadlines import Deadline
+from serving.api.freshness import Commits
+from serving.api.gate import EngineDownError, Gate
+from serving.api.live import LiveRows, is_running, live_answer
+from serving.api.paging import cursor_after
+from serving.api.partitions import Partitions
+from serving.api.query import page_query
+from serving.engines import Engine
+
+# The speed layer commits every second: who asks more often sees nothing new.
+PRESENT_SECONDS = 1.0
+# The past changes no more, but for what upkeep expires of it.
+PAST_SECONDS = 60.0
+
+
+class Reader:
+    """Answers what is asked for.
+
+    Args:
+        gate: The way to the SQL engine.
+        commits: Tells how old an answer is.
+        cache: Answers that were made lately.
+        live: The live tier's rows, if they are followed.
+    """
+
+    def __init__(
+        self, gate: Gate, commits: Commits, cache: AnswerCache, live: LiveRows | None
+    ) -> None:
+        self._gate = gate
+        self._commits = commits
+        self._cache = cache
+        self._live = live
+        self._partitions = Partitions()
+
+    async def page(self, ask: Ask, deadline: Deadline) -> Answer:
+        """Return a page; an older or a poorer one, marked so, while the engine is down.
+
+        Raises:
+            ProblemError: There is no answer at all; says why.
+            HistoryError: The time that is asked for lies outside of the lake's history.
+        """
+        if ask.tier == "live":
+            return live_answer(self._live, ask)
+        page_query(ask)  # a cursor that is none of ours is no fault of the engine
+
+        async def make() -> Answer:
+            return await self._gate.run(
+                lambda engine, until: self._ask(ask, engine, until), deadline
+            )
+
+        seconds = PRESENT_SECONDS if ask.as_of is None else PAST_SECONDS
+        try:
+            return await self._cache.get(ask, make, seconds=seconds, deadline=deadline)
+        except EngineDownError as error:
+            return self._instead(ask, error)
+
+    def _instead(self, ask: Ask, error: EngineDownError) -> Answer:
+        """Return what can be said without the engine.
+
+        Raises:
+            EngineDownError: Nothing can.
+        """
+        if kept := self._cache.kept(ask):
+            metrics.DEGRADED.labels("cache").inc()
+            told = f"{error}; these rows are {kept.age_seconds:.0f} s old"
+            return Answer(
+                kept.rows,
+                kept.next,
+                kept.meta.model_copy(update={"degraded": told}),
+                kept.age_seconds,
+            )
+        live = ask.relation.live
+        if ask.tier == "merged" and ask.as_of is None and live and is_running(self._live, live):
+            metrics.DEGRADED.labels("live").inc()
+            told = f"{error}; these are the rows that the live tier holds, and no older ones"
+            return live_answer(self._live, ask, degraded=told)
+        raise error
+
+    def _ask(self, ask: Ask, engine: Engine, deadline: Deadline) -> Answer:
+        batch_only = ask.tier == "reconciled"
+
+        def run(query: exp.Select, **over: Any) -> pa.Table:
+            sql = query.sql(dialect=engine.dialect)
+            return engine.query(sql, timeout_seconds=deadline.left(), **over)
+
+        # Before the rows: what is committed in between makes them fresher than is said.
+        age = None if ask.as_of else self._commits.age_seconds(ask.relation, batch_only=batch_only)
+        found = run(page_query(ask), as_of=ask.as_of, batch_only=batch_only)
+        rows = found.slice(0, ask.limit)
+        offsets = self._partitions.offsets(ask.relation, rows, run)
+        more = found.num_rows > rows.num_rows
+        last = rows.slice(rows.num_rows - 1).to_pylist()[0] if more else {}
+        meta = Meta(
+            tier=ask.tier,
+            as_of=ask.as_of,
+            freshness_seconds=None if age is None else round(age, 3),
+            offsets=offsets,
+            status=Counter(rows["status"].to_pylist()) if ask.relation.is_merged else {},
+        )
+        return Answer(rows, cursor_after(ask, last) if more else None, meta)

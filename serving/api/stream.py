@@ -1,0 +1,156 @@
+"""Live rows as server-sent events.
+
+Nothing is queued for a reader: one that comes back late is told the newest row of each key. One
+that takes nothing for long is left, by `serving.api.slow_clients`.
+"""
+
+import json
+from collections.abc import AsyncIterable
+from typing import Annotated, Literal
+
+from cachetools import LRUCache
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from serving.api import metrics, problems
+from serving.api.asking import MOST_NAMES, Name
+from serving.api.authentication import authenticated, check_reach
+from serving.api.live import LiveRows, is_running
+from serving.api.problems import ProblemError, documented
+from serving.api.relations import Dataset
+from serving.live.relations import LiveRow
+
+LiveRelation = Literal["bars_1m", "spreads_1m", "positions"]
+DATASETS: dict[LiveRelation, Dataset] = {
+    "bars_1m": "market",
+    "spreads_1m": "market",
+    "positions": "clients",
+}
+# The same row goes to everybody who follows its instrument: it is spelled out once.
+_SPELLED_ROWS = 10_000
+# A thousand readers at ten events a second are a core's work.
+MOST_READERS = 2_000
+
+Names = Annotated[list[Name], Query(max_length=MOST_NAMES)]
+
+
+class Stream:
+    """Tells readers of rows as they change.
+
+    Args:
+        live: The live tier's rows; None where they are not followed.
+    """
+
+    def __init__(self, live: LiveRows | None) -> None:
+        self._live = live
+        self._readers = 0
+        self._spelled: LRUCache[tuple[str, int], str] = LRUCache(_SPELLED_ROWS)
+
+    def check(self) -> None:
+        """See to it that a reader can be served.
+
+        Raises:
+            ProblemError: The live tier is not running, or there are too many readers.
+        """
+        if not is_running(self._live):
+            said = "the live tier has told of no progress lately: nothing can be streamed"
+            raise ProblemError(problems.NO_LIVE_TIER, said, headers={"Retry-After": "5"})
+        if self._readers >= MOST_READERS:
+            said = f"{MOST_READERS} read the stream already"
+            raise ProblemError(problems.OVERLOADED, said, headers={"Retry-After": "5"})
+
+    async def events(
+        self,
+        relations: list[LiveRelation],
+        named: dict[str, list[str]],
+        after: dict[str, int],
+    ) -> AsyncIterable[ServerSentEvent]:
+        """Yield the rows that are held, then those that change, without end.
+
+        Args:
+            relations: Whose rows.
+            named: By column, the values that rows may have; any where there are none.
+            after: By relation, the position that the reader has seen.
+        """
+        if self._live is None:
+            return
+        tests = {column: frozenset(values) for column, values in named.items() if values}
+
+        def is_wanted(row: LiveRow) -> bool:
+            return all(row.values.get(column) in values for column, values in tests.items())
+
+        seen = dict(after)
+        self._readers += 1
+        metrics.STREAM_CLIENTS.set(self._readers)
+        try:
+            async for row in self._live.subscribe(relations, wanted=is_wanted, after=after):
+                seen[row.relation] = row.position
+                metrics.STREAM_EVENTS.inc()
+                yield ServerSentEvent(
+                    raw_data=self._spelling(row), event=row.relation, id=_spelled_places(seen)
+                )
+        finally:
+            self._readers -= 1
+            metrics.STREAM_CLIENTS.set(self._readers)
+
+    def _spelling(self, row: LiveRow) -> str:
+        place = row.relation, row.position
+        if (known := self._spelled.get(place)) is None:
+            known = self._spelled[place] = json.dumps(row.shown(), separators=(",", ":"))
+        return known
+
+
+def routes(live: LiveRows | None) -> APIRouter:
+    """Return the route of the stream."""
+    router, stream = APIRouter(tags=["market"]), Stream(live)
+
+    def may_read(
+        request: Request,
+        _key: Annotated[None, Depends(authenticated)],
+        relation: Annotated[list[LiveRelation] | None, Query()] = None,
+    ) -> list[LiveRelation]:
+        wanted = relation or ["bars_1m"]
+        for name in wanted:
+            check_reach(request, DATASETS[name])
+        stream.check()
+        return wanted
+
+    @router.get(
+        "/v1/stream",
+        response_class=EventSourceResponse,
+        responses=documented(
+            problems.UNAUTHENTICATED,
+            problems.FORBIDDEN,
+            problems.INVALID_REQUEST,
+            problems.RATE_LIMITED,
+            problems.NO_LIVE_TIER,
+        ),
+    )
+    async def read(
+        relations: Annotated[list[LiveRelation], Depends(may_read)],
+        venue: Names = [],  # noqa: B006 - FastAPI copies it
+        symbol: Names = [],  # noqa: B006
+        customer_id: Names = [],  # noqa: B006
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> AsyncIterable[ServerSentEvent]:
+        """Follow live rows as they change: `event` names the relation, `data` is the row.
+
+        The rows that are held come first. A row whose count is 0 says that nothing is left of it.
+        `Last-Event-ID` goes on from an event; what changed meanwhile is told once.
+        """
+        named = {"venue": venue, "symbol": symbol, "customer_id": customer_id}
+        after = _places(last_event_id or "")
+        async for event in stream.events(relations, named, after):
+            yield event
+
+    return router
+
+
+def _spelled_places(places: dict[str, int]) -> str:
+    return ";".join(f"{name}={place}" for name, place in sorted(places.items()))
+
+
+def _places(spelled: str) -> dict[str, int]:
+    """Return the places of an event's id; of what is none, nothing: all rows are told again."""
+    parts = (part.partition("=") for part in spelled.split(";"))
+    return {name: int(at) for name, _, at in parts if at.isascii() and at.isdigit()}

@@ -1,0 +1,1 @@
+"""The live tier: open windows and positions, milliseconds behind the log."""

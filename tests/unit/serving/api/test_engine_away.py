@@ -1,0 +1,149 @@
+"""The engine is slow, busy, broken, gone and back: what callers get meanwhile."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from calling import client_of, eventually
+from faulty import FaultyEngine
+from served_rows import Lake, bar_of
+from starlette.testclient import TestClient
+
+from lakehouse.settings import Settings
+from serving.api.app import create_app
+from serving.api.gate import FAILURES_TO_OPEN, Gate
+from serving.api.keys import ApiKeys
+from serving.engine import QueryError, TimeIsUpError
+from serving.engines import Engine
+
+pytestmark = pytest.mark.serving
+
+AT_ONCE, WAITING, OPEN_SECONDS = 2, 3, 0.5
+LONG = "SELECT count(*) FROM range(100000000000) a WHERE a.range % 7 = hash(a.range) % 3"
+
+
+@pytest.fixture
+def faulty(sql: Engine) -> FaultyEngine:
+    return FaultyEngine(sql)
+
+
+@pytest.fixture
+def caller(
+    settings: Settings, faulty: FaultyEngine, keys: ApiKeys, everything: str
+) -> Iterator[TestClient]:
+    gate = Gate(faulty, at_once=AT_ONCE, most_waiting=WAITING, open_seconds=OPEN_SECONDS)
+    with client_of(create_app(settings, gate, keys), everything) as caller:
+        yield caller
+
+
+def ask(caller: TestClient, symbol: str = "BTCUSDT", **headers: str) -> tuple[int, Any]:
+    answer = caller.get("/v1/bars", params={"symbol": symbol}, headers=headers)
+    return answer.status_code, answer.json()
+
+
+def broken() -> None:
+    raise QueryError("the disk is gone")
+
+
+def test_duckdb_is_interrupted_when_the_time_is_over(sql: Engine) -> None:
+    began = monotonic()
+    with pytest.raises(TimeIsUpError, match=r"ended after 0\.200 s"):
+        sql.query(LONG, timeout_seconds=0.2)
+    assert monotonic() - began < 3
+    assert sql.query("SELECT 1 AS n").to_pylist() == [{"n": 1}]
+
+
+def test_a_deadline_is_carried_to_the_engine(caller: TestClient, faulty: FaultyEngine) -> None:
+    faulty.held.clear()
+    began = monotonic()
+    status, problem = ask(caller, **{"X-Deadline-Ms": "150"})
+    assert (status, problem["type"]) == (504, "/problems/deadline-exceeded")
+    assert monotonic() - began < 3
+    # Clients in a hurry say nothing about the engine.
+    for _ in range(FAILURES_TO_OPEN):
+        assert ask(caller, **{"X-Deadline-Ms": "1"})[0] == 504
+    faulty.held.set()
+    assert ask(caller)[0] == 200
+
+
+def test_a_deadline_that_has_passed_asks_nobody(caller: TestClient, faulty: FaultyEngine) -> None:
+    assert ask(caller, **{"X-Deadline-Ms": "0"})[0] == 504
+    assert faulty.asked == 0
+    for nonsense in ("soon", "-1", "1.5", "9" * 30):
+        assert ask(caller, **{"X-Deadline-Ms": nonsense})[0] == 422
+
+
+def test_many_who_ask_the_same_are_one_question(caller: TestClient, faulty: FaultyEngine) -> None:
+    faulty.held.clear()
+    with ThreadPoolExecutor(20) as pool:
+        asking = [pool.submit(ask, caller) for _ in range(20)]
+        eventually(lambda: faulty.asked == 1)
+        faulty.held.set()
+        answers = [one.result() for one in asking]
+    assert {status for status, _ in answers} == {200}
+    assert faulty.asked == 2  # the rows, and the partition that they come from
+
+
+def test_others_are_kept_from_a_busy_engine(caller: TestClient, faulty: FaultyEngine) -> None:
+    faulty.held.clear()
+    with ThreadPoolExecutor(10) as pool:
+        asking = [pool.submit(ask, caller, f"S{number}") for number in range(AT_ONCE + WAITING)]
+        eventually(lambda: faulty.asked == AT_ONCE)
+
+        def is_full() -> bool:
+            status, problem = ask(caller, "LATE", **{"X-Deadline-Ms": "50"})
+            assert status in (503, 504)
+            return bool(problem["type"] == "/problems/overloaded")
+
+        eventually(is_full)
+        answer = caller.get("/v1/bars", params={"symbol": "LATE"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert caller.get("/health/ready").status_code == 200  # at work is not away
+        faulty.held.set()
+        assert {one.result()[0] for one in asking} == {200}
+    assert faulty.at_once == AT_ONCE
+
+
+def test_a_broken_engine_is_left_alone_and_asked_again(
+    caller: TestClient, faulty: FaultyEngine
+) -> None:
+    faulty.fault = broken
+    for _ in range(FAILURES_TO_OPEN):
+        status, problem = ask(caller)
+        assert (status, problem["type"]) == (503, "/problems/unavailable")
+        assert "the disk is gone" in problem["detail"]
+    asked = faulty.asked
+    answer = caller.get("/v1/bars")
+    assert "has failed 5 times in a row" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert faulty.asked == asked
+    faulty.fault = lambda: None
+    eventually(lambda: ask(caller)[0] == 200)
+
+
+def test_kept_answers_stand_in_and_say_so(caller: TestClient, faulty: FaultyEngine) -> None:
+    _, fresh = ask(caller)
+    faulty.fault = broken
+    eventually(lambda: ask(caller)[1]["meta"]["degraded"] is not None)
+    answer = caller.get("/v1/bars", params={"symbol": "BTCUSDT"})
+    assert answer.json()["data"] == fresh["data"]
+    assert "the disk is gone" in answer.headers["x-degraded"]
+    assert int(answer.headers["age"]) >= 1
+    meta = answer.json()["meta"]
+    assert meta["freshness_seconds"] > fresh["meta"]["freshness_seconds"]
+    assert ask(caller, "ETHUSDT")[0] == 503  # of what nobody has asked for there is none
+    faulty.fault = lambda: None
+    eventually(lambda: ask(caller)[1]["meta"]["degraded"] is None)
+
+
+def test_a_lake_that_is_gone_and_back(caller: TestClient, settings: Settings, lake: Lake) -> None:
+    lake.append("gold.bars_1m", [bar_of(0, 90, "GONEUSDT")])
+    warehouse = Path(settings.home / "warehouse")
+    away = warehouse.rename(warehouse.with_name("away"))
+    assert ask(caller, "GONEUSDT")[0] == 503
+    away.rename(warehouse)
+    eventually(lambda: ask(caller, "GONEUSDT")[0] == 200)
+    assert [row["last_offset"] for row in ask(caller, "GONEUSDT")[1]["data"]] == [90]
