@@ -12,6 +12,7 @@ BIN := .venv/bin
 LOCKS := requirements/build.txt requirements/embedded.txt
 # Whoever shares the Spark session is a group.
 IN_PARALLEL := --numprocesses 2 --dist loadgroup
+PAGE_LIBRARY := serving/page/vendor/lightweight-charts
 checksum = $(shell cat $(1) | cksum | cut -d' ' -f1)
 
 # A machine's own uv is used; where there is none, a locked one goes into the cache.
@@ -28,7 +29,8 @@ SERVER_LOCKS := infra/artifacts/artifacts.lock infra/minio/go.sum infra/alertman
 SERVERS := $(CACHE)/distributions/.fetched-$(call checksum,$(SERVER_LOCKS))
 COMPOSE := $(CACHE)/distributions/.fetched-compose-$(call checksum,infra/compose/go.sum)
 
-.PHONY: help setup setup-stack demo test test-stack unit lint chaos bench dashboards compose-check lock clean
+.PHONY: help setup setup-stack demo test test-stack unit lint chaos bench dashboards page-library \
+	compose-check lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -69,6 +71,16 @@ bench: setup ## Measure against peers, one script after the other
 
 dashboards: $(ENVIRONMENT) ## Build Grafana's dashboards from infra/grafana
 	@$(BIN)/python -m infra.grafana.build
+
+page-library: ## Renew the market page's charting library by its lock; needs npm, of no other target
+	@build=$$(mktemp -d); trap 'rm -rf "$$build"' EXIT; \
+	cp requirements/page/package.json requirements/page/package-lock.json "$$build"; \
+	npm ci --prefix "$$build" --ignore-scripts --no-audit --no-fund; \
+	cp "$$build"/node_modules/lightweight-charts/LICENSE $(PAGE_LIBRARY); \
+	cp "$$build"/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs \
+		$(PAGE_LIBRARY)/lightweight-charts.js
+	@sha256sum requirements/page/package-lock.json $(PAGE_LIBRARY)/lightweight-charts.js \
+		$(PAGE_LIBRARY)/LICENSE > requirements/page/made.sha256
 
 compose-check: $(ENVIRONMENT) ## Bring the stack up in containers, run the loop on it, take it down
 	@docker compose version >/dev/null 2>&1 || $(MAKE) $(COMPOSE)

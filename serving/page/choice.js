@@ -1,0 +1,73 @@
+// What the reader looks at: instrument and interval, kept in the address so that it can be passed on.
+
+import { getAll } from "./api.js";
+
+export class Choice {
+  #form;
+  #select;
+  #changed;
+  #listed = "";
+
+  constructor(form, select, changed) {
+    this.#form = form;
+    this.#select = select;
+    this.#changed = changed;
+    const { interval } = this.#wanted();
+    if (interval === "1h") form.elements.interval.value = interval;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", () => {
+      this.#remember();
+      this.#changed(this.current);
+    });
+  }
+
+  /** {venue, symbol, lastDay, interval}, or null while there is no instrument. */
+  get current() {
+    const option = this.#select.selectedOptions[0];
+    if (!option) return null;
+    return { ...option.dataset, interval: this.#form.elements.interval.value };
+  }
+
+  /** Ask which instruments have bars. */
+  async list() {
+    const days = await getAll("market/daily", { limit: 5000 });
+    const newest = new Map();
+    for (const { venue, symbol, business_date: lastDay } of days) {
+      newest.set(`${venue}:${symbol}`, { venue, symbol, lastDay });
+    }
+    const listed = JSON.stringify([...newest.values()]);
+    if (listed === this.#listed) return;
+    this.#listed = listed;
+    const before = this.current;
+    this.#fill([...newest.values()], before ?? this.#wanted());
+    const now = this.current;
+    if (before?.venue !== now?.venue || before?.symbol !== now?.symbol) this.#changed(now);
+  }
+
+  #fill(instruments, wanted) {
+    const groups = Map.groupBy(instruments, (instrument) => instrument.venue);
+    const filled = [...groups].map(([venue, ofVenue]) => {
+      const group = document.createElement("optgroup");
+      group.label = venue;
+      for (const instrument of ofVenue) {
+        const option = new Option(`${instrument.symbol} · ${venue}`);
+        Object.assign(option.dataset, instrument);
+        option.selected = venue === wanted.venue && instrument.symbol === wanted.symbol;
+        group.append(option);
+      }
+      return group;
+    });
+    this.#select.replaceChildren(...filled);
+    this.#select.disabled = filled.length === 0;
+  }
+
+  #wanted() {
+    return Object.fromEntries(new URLSearchParams(location.search));
+  }
+
+  #remember() {
+    const { venue, symbol, interval } = this.current ?? {};
+    if (!venue) return;
+    history.replaceState(null, "", `?${new URLSearchParams({ venue, symbol, interval })}`);
+  }
+}
