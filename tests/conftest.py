@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # for it, and would throw away and compile again what the next test needs.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
-# A whole tour of the demo, a broker, the home of the live tier's tests.
-SHARED_FIXTURES = {"toured", "broker", "live_lake"}
+# A whole tour of the demo, a broker, the home of the live tier's tests, a lake that is served.
+SHARED_FIXTURES = {"toured", "broker", "live_lake", "market"}
 # As many workers as there are cores may have a Spark session each; modules take turns.
 SPARK_SESSIONS = 2
 

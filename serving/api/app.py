@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 from anyio import to_thread
@@ -13,12 +12,11 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from serving.api import commands, endpoints, health, session, stream
+from serving.api import commands, endpoints, health, lag, session, stream
 from serving.api.authentication import Authentication, KnownKeys
 from serving.api.bodies import BodyLimit
 from serving.api.cache import AnswerCache
@@ -27,9 +25,11 @@ from serving.api.freshness import Commits
 from serving.api.gate import Gate
 from serving.api.health import Health, unless
 from serving.api.keys import ApiKeys
+from serving.api.lag import LogAndLake
 from serving.api.limits import RateLimits
 from serving.api.live import LiveRows, is_running
 from serving.api.observing import Observing
+from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
 from serving.api.slow_clients import SlowClients
@@ -92,12 +92,11 @@ def create_app(
     app.include_router(endpoints.routes(reader))
     app.include_router(stream.routes(live))
     app.include_router(commands.routes(desk))
+    app.include_router(lag.routes(LogAndLake(settings, partial(load_catalog, settings))))
     app.include_router(session.routes())
     app.include_router(health.routes(condition))
     app.add_route("/metrics", _metrics, include_in_schema=False)
-    # Not at the root, where it would answer for every path that no route has.
-    app.mount("/page", StaticFiles(packages=[("serving", "page")]))
-    app.add_route("/", _page, include_in_schema=False)
+    add_page(app)
     answer_with_problems(app)
     _describe(app)
     # The last one added is asked first.
@@ -117,10 +116,6 @@ def create_app(
 async def _metrics(request: Request) -> Response:
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(REGISTRY), media_type=media_type)
-
-
-async def _page(_: Request) -> Response:
-    return FileResponse(str(files("serving") / "page" / "index.html"))
 
 
 async def _keys_answer(keys: ApiKeys) -> None:

@@ -9,7 +9,8 @@ export class Freshness {
   #notices;
   #answeredAt = null;
   #freshness = null;
-  #stream = "";
+  #stream = "–";
+  #hadStream = false;
   #heardAt = null;
 
   constructor(notices) {
@@ -37,16 +38,13 @@ export class Freshness {
     this.#heardAt = Date.now();
   }
 
-  /** The live stream is connecting, open or lost. */
+  /** The live stream is connecting, open or lost. Not to have one is no trouble, to lose it is. */
   streamed(state, error) {
-    const isAway = state === "lost" && error.status === UNAVAILABLE;
-    if (state === "connecting" && this.#stream) return; // it is still what it was
-    if (state === "lost" && !isAway) {
-      this.#notices.say("stream", "The live stream is lost. It is tried again; bars come slower.");
-    } else if (state === "open") {
-      this.#notices.say("stream", null);
-    }
-    this.#stream = isAway ? "no live tier" : state;
+    if (state === "connecting") return; // what it was holds until it is known
+    if (state === "open") this.#hadStream = true;
+    const lost = "The live stream is lost and tried again; until then bars are some seconds older.";
+    this.#notices.say("stream", state === "lost" && this.#hadStream ? lost : null);
+    this.#stream = error?.status === UNAVAILABLE ? "no live tier" : state;
     this.#tick();
   }
 
@@ -57,6 +55,6 @@ export class Freshness {
     byId("freshness").textContent =
       this.#freshness == null ? "–" : `at most ${duration(this.#freshness + since(at))}`;
     const lately = this.#stream === "open" && heard != null ? `, ${duration(since(heard))} ago` : "";
-    byId("stream").textContent = (this.#stream || "–") + lately;
+    byId("stream").textContent = this.#stream + lately;
   }
 }

@@ -27,10 +27,9 @@ function begin() {
   end();
   session = new AbortController();
   const { signal } = session;
-  byId("ask-key").hidden = true;
-  byId("forget-key").hidden = !heldKey();
+  showKeyForm(false);
   repeat(RELIST_SECONDS, () => choice.list(), { signal, failed });
-  followOperations({ signal, failed });
+  followOperations({ signal, refused: failed });
   if (choice.current) look(choice.current);
 }
 
@@ -76,10 +75,16 @@ function askForKey() {
   end();
   const refused = heldKey() != null;
   forgetKey();
-  byId("forget-key").hidden = true;
-  byId("ask-key").hidden = false;
+  showKeyForm(true);
   byId("key-refused").textContent = refused ? "The API does not know this key, or no longer." : "";
   byId("key").focus();
+}
+
+function showKeyForm(isShown) {
+  byId("ask-key").hidden = !isShown;
+  byId("market").hidden = isShown;
+  byId("choice").hidden = isShown;
+  byId("forget-key").hidden = !heldKey();
 }
 
 byId("ask-key").addEventListener("submit", (event) => {

@@ -1,7 +1,7 @@
 // How the platform is: what reconciliation found, what was refused, how far the lake is behind.
 
 import { get } from "./api.js";
-import { minute, count } from "./format.js";
+import { count, minute } from "./format.js";
 import { repeat } from "./repeat.js";
 import { showRows } from "./rows.js";
 
@@ -12,13 +12,14 @@ const NOT_ALLOWED = 403;
 
 const byId = (id) => document.getElementById(id);
 
-/** Follow them until the signal is aborted; failed(error) is told what was asked in vain. */
-export function followOperations({ signal, failed }) {
-  const followed = (table, poll) =>
-    repeat(POLL_SECONDS, () => unlessForbidden(byId(table), poll), { signal, failed });
-  followed("reconciliations", pollReconciliations);
-  followed("dead-letters", pollDeadLetters);
-  repeat(POLL_SECONDS, pollLag, { signal, failed: (error) => lagUnknown(error, failed) });
+/** Follow them until the signal is aborted; refused(error) is called when the key is not known. */
+export function followOperations({ signal, refused }) {
+  const failed = (error) => error.needsKey && refused(error);
+  const followed = (poll, told) =>
+    repeat(POLL_SECONDS, () => renew(poll, told), { signal, failed });
+  followed(pollReconciliations, byId("reconciliations-told"));
+  followed(pollDeadLetters, byId("dead-letters-told"));
+  followed(pollLag, byId("lag"));
 }
 
 async function pollReconciliations() {
@@ -35,38 +36,31 @@ async function pollReconciliations() {
     ],
   }));
   showRows(byId("reconciliations"), rows);
+  return rows.length ? "" : "None yet.";
 }
 
 async function pollDeadLetters() {
   const { data } = await get("dead-letters");
-  const rows = data.map((row) => ({
-    key: `${row.stage} ${row.reason}`,
-    cells: [row.reason.replaceAll("_", " "), row.stage, count(row.rows)],
+  const rows = data.sort((one, other) => other.rows - one.rows).map((row) => ({
+    key: `${row.topic} ${row.stage} ${row.reason}`,
+    cells: [row.reason.replaceAll("_", " "), row.topic, row.stage, count(row.rows)],
   }));
   showRows(byId("dead-letters"), rows);
+  return rows.length ? "" : "None.";
 }
 
 async function pollLag() {
   const { data } = await get("lag");
   const trades = data.find((row) => row.topic === TRADES);
-  byId("lag").textContent = trades ? `${count(trades.events_behind)} trades` : "–";
+  return trades ? `${count(trades.events)} trades` : "–";
 }
 
-function lagUnknown(error, failed) {
-  byId("lag").textContent = "not known";
-  if (error.status !== NOT_ALLOWED) failed(error);
-}
-
-// A key need not reach everything: the panel says so, and the rest of the page goes on.
-async function unlessForbidden(table, poll) {
-  const empty = table.closest("section").querySelector(".empty");
-  empty.dataset.usual ??= empty.textContent;
+// What goes wrong here is told where it is missed: a notice of it would hide what matters more.
+async function renew(poll, told) {
   try {
-    await poll();
-    empty.textContent = empty.dataset.usual;
+    told.textContent = await poll();
   } catch (error) {
-    if (error.status !== NOT_ALLOWED) throw error;
-    showRows(table, []);
-    empty.textContent = "This key does not reach the operations of the platform.";
+    told.textContent = error.status === NOT_ALLOWED ? "not for this key" : "not known at present";
+    throw error;
   }
 }
