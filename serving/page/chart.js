@@ -39,7 +39,7 @@ export class Chart {
     this.#readout = readout;
     this.#chart = createChart(candles, {
       autoSize: true,
-      // The logo brings a style of its own, which the page's policy refuses; the footer has the link.
+      // The logo brings a style of its own, which the page's policy refuses; the link is below.
       layout: { attributionLogo: false, fontFamily: "system-ui, sans-serif" },
       timeScale: { timeVisible: true, secondsVisible: false },
       rightPriceScale: { scaleMargins: { top: 0.08, bottom: CANDLES_BOTTOM } },

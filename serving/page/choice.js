@@ -1,4 +1,4 @@
-// What the reader looks at: instrument and interval, kept in the address so that it can be passed on.
+// What the reader looks at: instrument and interval, kept in the address to be passed on.
 
 import { getAll } from "./api.js";
 

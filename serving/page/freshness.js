@@ -54,7 +54,8 @@ export class Freshness {
     byId("answered").textContent = at == null ? "–" : `${duration(since(at))} ago`;
     byId("freshness").textContent =
       this.#freshness == null ? "–" : `at most ${duration(this.#freshness + since(at))}`;
-    const lately = this.#stream === "open" && heard != null ? `, ${duration(since(heard))} ago` : "";
+    const isLive = this.#stream === "open" && heard != null;
+    const lately = isLive ? `, ${duration(since(heard))} ago` : "";
     byId("stream").textContent = this.#stream + lately;
   }
 }

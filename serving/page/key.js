@@ -1,6 +1,6 @@
 // The key for the API: of this tab alone, and forgotten with it.
 //
-// A key comes in the address after its # (`lakehouse api address` prints such a one) or is typed. What
+// A key comes in the address after its #, as `lakehouse api address` prints it, or is typed. What
 // follows the # leaves the browser in no request, and is taken out of the address at once.
 
 const STORED = "lakehouse-key";

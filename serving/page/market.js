@@ -26,8 +26,8 @@ export class Market {
 
   /**
    * on.bars(bars, {first}) is called when bars have changed, on.quote({bar, spread, places}) when
-   * price or spread has, on.meta(meta) for each answer, on.confirmed(count) when batch has confirmed
-   * bars, on.heard() for each live row, on.stream(state, error) as `follow` has it, and
+   * price or spread has, on.meta(meta) for each answer, on.confirmed(count) when batch has
+   * confirmed bars, on.heard() for each live row, on.stream(state, error) as `follow` has it, and
    * on.failed(error) when the API was asked in vain.
    */
   constructor(choice, on) {

@@ -2,7 +2,7 @@
 
 const LONGEST_WAIT_SECONDS = 60;
 
-/** Return seconds to wait after so many failures: longer each time, and never in step with others. */
+/** Return seconds to wait after so many failures: longer each time, not in step with others. */
 export function backoff(failures, { first = 1 } = {}) {
   const most = Math.min(LONGEST_WAIT_SECONDS, first * 2 ** (failures - 1));
   return most / 2 + Math.random() * (most / 2);

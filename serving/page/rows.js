@@ -1,4 +1,4 @@
-// Tables of text. A row keeps its place in the document while its key lives, and so does who reads it.
+// Tables of text. A row stays in the document while its key lives, and so does who reads it.
 
 /**
  * Show rows in a table's body, in order.

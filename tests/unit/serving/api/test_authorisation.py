@@ -21,6 +21,7 @@ NEEDED = {
     "/v1/positions/{customer}": {"clients"},
     "/v1/reconciliations": {"operations"},
     "/v1/dead-letters": {"operations"},
+    "/v1/lag": {"operations"},
     "/v1/stream": {"market"},
     "/session": set(),
     "/health/live": None,
@@ -78,7 +79,7 @@ def test_each_path_with_each_key(
         elif not needed <= reached:
             allowed = {403}
         else:
-            allowed = {503} if path == "/v1/stream" else {200, 204}
+            allowed = {503} if path in ("/v1/stream", "/v1/lag") else {200, 204}
         assert answer.status_code in allowed, (path, role, answer.text)
         if answer.status_code >= 400:
             assert answer.headers["content-type"] == "application/problem+json"

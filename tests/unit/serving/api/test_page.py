@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from serving.api.page import FOLDER
@@ -19,8 +20,8 @@ LIBRARY = Path(str(FOLDER)) / "vendor/lightweight-charts/lightweight-charts.js"
 OWN = [path for path in Path(str(FOLDER)).iterdir() if path.suffix in {".html", ".css", ".js"}]
 
 
-def test_files_are_for_anybody_and_let_nothing_foreign_in(client: TestClient) -> None:
-    del client.headers["Authorization"]
+def test_files_are_for_anybody_and_let_nothing_foreign_in(api: FastAPI) -> None:
+    client = TestClient(api)
     library = "/page/vendor/lightweight-charts/lightweight-charts.js"
     for path, kind in {
         "/": "text/html",
