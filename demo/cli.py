@@ -32,7 +32,8 @@ def demo(
         float, typer.Option(min=0.1, help="Recorded seconds that pass in a real one.")
     ] = 10.0,
     keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Leave broker, lander and speed layer running.")
+        bool,
+        typer.Option("--keep-running", help="Leave broker, lander, speed layer and API running."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON; the rest goes to stderr.")
@@ -130,12 +131,13 @@ def _next_commands(outcome: "Outcome", *, keep_running: bool) -> list[tuple[str,
         ]  # fmt: skip
     query = "SELECT symbol, window_start, close, vwap, status FROM serving.bars_1m ORDER BY 1, 2"
     start_again = (
-        [] if keep_running else [(f"{me} up", "start broker, lander and speed layer again")]
+        [] if keep_running else [(f"{me} up", "start broker, lander, speed layer and API again")]
     )
     return [
         (f'{me} sql "{query}"', "the merged view, in SQL"),
         *the_rest,
         *start_again,
+        (f"{me} api address", "where the page is that shows the market in a browser"),
         (f"{me} status", "what runs, and whether it is well"),
         (f"{me} synth --seconds 20 --late 0.05 --corrections 0.02 --cancels 0.02",
          "a market with late trades, corrections and cancels"),

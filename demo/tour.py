@@ -26,6 +26,7 @@ from lakehouse.intervals import HOUR, hour_of
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
+from serving.api.local_key import local_address
 from serving.charts import Bar, draw_bars, read_bars
 from serving.engine import SqlEngine
 
@@ -87,7 +88,7 @@ class Tour:
         settings: The home and how the platform behaves.
         screen: Where to show it.
         speed: Recorded seconds that pass in a real one.
-        keep_running: Leave broker, lander and speed layer running after a good end.
+        keep_running: Leave all that was started running after a good end.
     """
 
     def __init__(
@@ -123,13 +124,15 @@ class Tour:
         return self._outcome
 
     def _start(self) -> None:
-        with self._screen.step("start the broker, the lander and the speed layer"):
+        with self._screen.step("start the broker, the lander, the speed layer and the API"):
             operations.up(
                 self._settings,
                 self._screen.tell,
-                only=embedded.LAYERS,  # and the broker, which they come after; no file is dropped
+                # And the broker, which they come after; no file is dropped.
+                only=(*embedded.LAYERS, embedded.LIVE, embedded.API),
                 environ={} if self._keep_running else short_lived(),
             )
+        self._screen.note(f"  watch it in a browser: {local_address(self._settings)}")
 
     def _stop(self) -> None:
         with uninterrupted():

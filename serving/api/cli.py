@@ -10,11 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lakehouse.embedded import API, API_PORT
-from lakehouse.processes import LOOPBACK, Supervisor
+from lakehouse.embedded import API_PORT
+from lakehouse.processes import LOOPBACK
 from lakehouse.settings import get_settings
-
-PROCESS = API
 
 app = typer.Typer(no_args_is_help=True, help="The REST API: serve it, let clients in.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -60,14 +58,9 @@ def address() -> None:
 
     Example: lakehouse api address
     """
-    from serving.api.keys import ApiKeys
-    from serving.api.local_key import local_key
+    from serving.api.local_key import local_address
 
-    settings = get_settings("serving")
-    record = Supervisor(settings.home).find(PROCESS)
-    port = API_PORT if record is None else record.port
-    key = local_key(settings, ApiKeys.of(settings))
-    typer.echo(f"http://{LOOPBACK}:{port}/#key={key}")
+    typer.echo(local_address(get_settings("serving")))
 
 
 @keys_app.command()

@@ -1,8 +1,11 @@
 """The key of whoever owns the home: made at the first start, in a file that only they can read."""
 
+from contextlib import closing
 from pathlib import Path
 
+from lakehouse.embedded import API, API_PORT
 from lakehouse.files import write_secretly
+from lakehouse.processes import LOOPBACK, Supervisor
 from lakehouse.settings import Settings
 from serving.api.keys import DATASETS, ApiKeys
 
@@ -32,3 +35,15 @@ def local_key(settings: Settings, keys: ApiKeys) -> str:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_secretly(file, made.encode())
     return made
+
+
+def local_address(settings: Settings) -> str:
+    """Return the page's address with the local key after its #, which no server is sent.
+
+    Raises:
+        serving.api.keys.ApiKeyError: The database does not answer.
+    """
+    record = Supervisor(settings.home).find(API)
+    port = API_PORT if record is None else record.port
+    with closing(ApiKeys.of(settings)) as keys:
+        return f"http://{LOOPBACK}:{port}/#key={local_key(settings, keys)}"

@@ -7,11 +7,11 @@ import structlog
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from lakehouse.embedded import API
 from lakehouse.settings import NotRunningError, Settings
 from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
 from serving.api.app import create_app
-from serving.api.cli import PROCESS
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
 from serving.api.local_key import local_key
@@ -34,9 +34,9 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     Raises:
         LakehouseError: The API keys cannot be kept, or the engine's settings are wrong.
     """
-    configure_logging(PROCESS, settings.log_level)
+    configure_logging(API, settings.log_level)
     logging.getLogger("uvicorn").setLevel(settings.log_level)
-    configure_tracing(PROCESS, settings.otlp_endpoint)
+    configure_tracing(API, settings.otlp_endpoint)
     disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began, as a series of its own: nobody asks
     with ExitStack() as held:
         keys = held.enter_context(closing(ApiKeys.of(settings)))

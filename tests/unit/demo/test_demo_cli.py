@@ -93,7 +93,7 @@ def test_commands_are_printed_as_they_can_be_typed(
     commands = [command for command, _ in cli._next_commands(outcome(), keep_running=False)]
     assert {command.split()[0] for command in commands} == {".venv/bin/lakehouse"}
     verbs = [command.split()[1] for command in commands]
-    assert verbs == ["sql", "batch", "reconcile", "up", "status", "synth", "down"]
+    assert verbs == ["sql", "batch", "reconcile", "up", "api", "status", "synth", "down"]
     monkeypatch.setenv("LAKEHOUSE_HOME", "elsewhere")
     kept = [command for command, _ in cli._next_commands(outcome(), keep_running=True)]
     assert all(command.startswith("LAKEHOUSE_HOME=elsewhere ") for command in kept)
