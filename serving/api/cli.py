@@ -53,14 +53,18 @@ def serve(
 
 
 @app.command()
-def address() -> None:
+def address(
+    port: Annotated[
+        int | None, typer.Option(help="Where it listens, if `lakehouse up` has not started it.")
+    ] = None,
+) -> None:
     """Print the address of the page, with the local key after the #, which no server is sent.
 
     Example: lakehouse api address
     """
     from serving.api.local_key import local_address
 
-    typer.echo(local_address(get_settings("serving")))
+    typer.echo(local_address(get_settings("serving"), port))
 
 
 @keys_app.command()

@@ -3,10 +3,10 @@
 from contextlib import closing
 from pathlib import Path
 
-from lakehouse.embedded import API, API_PORT
+from lakehouse.embedded import API
 from lakehouse.files import write_secretly
 from lakehouse.processes import LOOPBACK, Supervisor
-from lakehouse.settings import Settings
+from lakehouse.settings import NotRunningError, Settings
 from serving.api.keys import DATASETS, ApiKeys
 
 NAME = "local"
@@ -37,13 +37,25 @@ def local_key(settings: Settings, keys: ApiKeys) -> str:
     return made
 
 
-def local_address(settings: Settings) -> str:
+def local_address(settings: Settings, port: int | None = None) -> str:
     """Return the page's address with the local key after its #, which no server is sent.
 
+    Args:
+        settings: The home.
+        port: Where its API listens; what `lakehouse up` has started is found without.
+
     Raises:
+        NotRunningError: It is not told, and `lakehouse up` has started none, or none that lives.
+            Whatever else listens where it would must not be handed the key.
         serving.api.keys.ApiKeyError: The database does not answer.
     """
-    record = Supervisor(settings.home).find(API)
-    port = API_PORT if record is None else record.port
+    if port is None:
+        record = Supervisor(settings.home).find(API)
+        if record is None or not record.alive:
+            raise NotRunningError(
+                f"no API of {settings.home} is known to run: start it with `lakehouse up`, or say "
+                "by --port where you have started one"
+            )
+        port = record.port
     with closing(ApiKeys.of(settings)) as keys:
         return f"http://{LOOPBACK}:{port}/#key={local_key(settings, keys)}"

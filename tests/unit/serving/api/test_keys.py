@@ -138,6 +138,8 @@ def test_the_command_line(home: Settings, monkeypatch: pytest.MonkeyPatch) -> No
     listed = run(app, ["keys", "list", "--json"]).output
     assert '"datasets": ["clients"]' in listed
     assert '"revoked_at": null' not in listed
-    address = run(app, ["address"]).output.strip()
-    assert address == f"http://127.0.0.1:8000/#key={local_key_file(home).read_text()}"
+    # Whatever else listens at the usual port must not be handed the key.
+    assert "no API of" in str(run(app, ["address"]).exception)
+    address = run(app, ["address", "--port", "8123"]).output.strip()
+    assert address == f"http://127.0.0.1:8123/#key={local_key_file(home).read_text()}"
     get_settings.cache_clear()
