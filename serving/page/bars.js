@@ -1,6 +1,8 @@
 // The bars of one instrument, merged by the platform's own rule: of two rows for a key, that which
 // has seen more of the log wins; of equals, the one that batch may have confirmed.
 
+import { seconds } from "./format.js";
+
 export const PROVISIONAL = "PROVISIONAL";
 
 const LOOKED_AT_FOR_PLACES = 200;
@@ -30,12 +32,11 @@ export class Bars {
     return confirmed;
   }
 
-  /** Take a row of the live tier; tell whether it was news. */
+  /** Take a row of the live tier. */
   takeLive(row) {
     const known = this.#rows.get(row.window_start);
-    if (known && known.last_offset >= row.last_offset) return false;
+    if (known && known.last_offset >= row.last_offset) return;
     this.#put({ ...row, status: PROVISIONAL, live: true });
-    return true;
   }
 
   /** Bars that have trades, the oldest first. */
@@ -63,7 +64,7 @@ export class Bars {
   // for it.
   #forgetVanished(present, from) {
     for (const [start, row] of this.#rows) {
-      if (start >= from && !present.has(start) && !row.live) {
+      if (seconds(start) >= seconds(from) && !present.has(start) && !row.live) {
         this.#rows.delete(start);
         this.#sorted = null;
       }

@@ -64,7 +64,8 @@ export class Chart {
   show(bars) {
     this.#bars = bars;
     this.#draw();
-    this.#describe();
+    // Who is on the chart hears of a bar when it is chosen, not whenever it changes.
+    if (document.activeElement !== this.#element) this.#describe();
   }
 
   /** Show other bars than before, with the newest of them in view. */

@@ -23,6 +23,8 @@ export class Market {
   #polls = 0;
   #spread = null;
   #liveBar = null;
+  #isDue = false;
+  #signal = null;
 
   /**
    * on.bars(bars, {first}) is called when bars have changed, on.quote({bar, spread, places}) when
@@ -38,8 +40,9 @@ export class Market {
 
   /** Follow it until the signal is aborted. */
   run(signal) {
+    this.#signal = signal;
     const { failed } = this.#on;
-    repeat(POLL_SECONDS, () => this.#poll(signal), { signal, failed });
+    repeat(POLL_SECONDS, () => this.#poll(), { signal, failed });
     const { venue, symbol } = this.#choice;
     follow({ relations: ["bars_1m", "spreads_1m"], venue, symbol }, {
       signal,
@@ -47,29 +50,29 @@ export class Market {
     });
   }
 
-  async #poll(signal) {
+  async #poll() {
     const { venue, symbol, interval } = this.#choice;
     const from = this.#polls % POLLS_PER_RELOAD === 0 ? this.#start : this.#turningFrom();
     const wanted = { venue, symbol, interval, start: from, limit: ROWS_PER_PAGE };
     const page = await get("bars", wanted);
     const more = page.next ? await getAll("bars", { ...wanted, cursor: page.next }) : [];
-    if (signal.aborted) return;
+    if (this.#signal.aborted) return;
     const confirmed = this.#bars.takeMerged([...page.data, ...more], { from });
     this.#on.meta(page.meta);
     this.#on.bars(this.#bars.all, { first: this.#polls === 0 });
     if (this.#polls > 0 && confirmed) this.#on.confirmed(confirmed);
     this.#polls += 1;
-    await this.#pollSpread(signal);
+    await this.#pollSpread();
     this.#quote();
   }
 
-  async #pollSpread(signal) {
+  async #pollSpread() {
     const newest = this.#bars.newest;
     if (!newest) return;
     const { venue, symbol } = this.#choice;
     const start = later(newest.window_start, -SPREAD_MINUTES);
     const page = await get("spreads", { venue, symbol, start, limit: ROWS_PER_PAGE });
-    if (!signal.aborted) this.#takeSpread(page.data.at(-1));
+    if (!this.#signal.aborted) this.#takeSpread(page.data.at(-1));
   }
 
   #heard(relation, row) {
@@ -77,11 +80,21 @@ export class Market {
     if (relation === "spreads_1m") this.#takeSpread(row);
     if (relation === "bars_1m") {
       if (row.trade_count > 0 && !hasSeenMore(this.#liveBar, row)) this.#liveBar = row;
-      if (this.#choice.interval === "1m" && this.#bars.takeLive(row)) {
-        this.#on.bars(this.#bars.all, { first: false });
-      }
+      if (this.#choice.interval === "1m") this.#bars.takeLive(row);
     }
-    this.#quote();
+    this.#drawSoon();
+  }
+
+  // Rows come faster than they can be seen: once for each picture suffices.
+  #drawSoon() {
+    if (this.#isDue || this.#polls === 0) return;
+    this.#isDue = true;
+    requestAnimationFrame(() => {
+      this.#isDue = false;
+      if (this.#signal.aborted) return;
+      this.#on.bars(this.#bars.all, { first: false });
+      this.#quote();
+    });
   }
 
   #takeSpread(row) {

@@ -1,13 +1,10 @@
 """The whole tour on real components: the one test that sees everything together."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from lineage_graph import origins
+from running_demo import DEADLINE_SECONDS, DEMO, LAKEHOUSE, environ, running_demo
 from trace_collector import Collected, TraceCollector, trace_collector
 
 from lakehouse.catalog import load_catalog
@@ -24,15 +22,7 @@ from serving.engine import SqlEngine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
-# A tour is minutes on a busy machine; it is less than three on an idle one.
-DEADLINE_SECONDS = 1100.0
 POLL_SECONDS = 0.1
-LAKEHOUSE = (sys.executable, "-m", "lakehouse")
-DEMO = (*LAKEHOUSE, "demo")
-
-
-def environ(settings: Settings) -> dict[str, str]:
-    return os.environ | {"LAKEHOUSE_HOME": str(settings.home)}
 
 
 def processes_of(settings: Settings) -> list[str]:
@@ -45,27 +35,6 @@ def processes_of(settings: Settings) -> list[str]:
         except psutil.Error:
             continue
     return found
-
-
-@contextmanager
-def running_demo(
-    settings: Settings, out: Path, *options: str
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the demo as a terminal would; whatever the test does, it is gone afterwards."""
-    with out.open("wb") as stream:
-        process = subprocess.Popen(
-            [*DEMO, *options],
-            env=environ(settings),
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(DEADLINE_SECONDS)
 
 
 def wait_until(reached: Callable[[], bool], what: str) -> None:

@@ -1,0 +1,38 @@
+"""The page while the demo runs: the market of the recording, as it comes."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from running_demo import running_demo
+from served_market import wait_until
+
+from lakehouse.settings import Settings
+
+pytestmark = [pytest.mark.web, pytest.mark.timeout(400)]
+
+START_DEADLINE_SECONDS = 240.0
+BARS_DEADLINE_MS = 120_000
+
+
+def test_bars_come_while_the_demo_runs(
+    settings: Settings, tmp_path: Path, browser: Browser
+) -> None:
+    out = tmp_path / "out"
+    with running_demo(settings, out):
+        wait_until(lambda: address_in(out) != "", "an address", seconds=START_DEADLINE_SECONDS)
+        page = browser.new_page()
+        page.goto(address_in(out))
+        expect(page.locator("#layers")).to_have_text(
+            re.compile("^0 of [1-9]"), timeout=BARS_DEADLINE_MS
+        )
+        before = page.locator("#price").inner_text()
+        expect(page.locator("#price")).not_to_have_text(before)
+        page.close()
+
+
+def address_in(out: Path) -> str:
+    """Return the address that the demo has printed; nothing while it has not."""
+    found = re.search(r"http://127\.0\.0\.1:\d+/#key=lh_\w+_[\w-]{43}", out.read_text())
+    return found.group() if found else ""
