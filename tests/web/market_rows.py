@@ -10,6 +10,15 @@ Row = dict[str, Any]
 FIRST = datetime(2024, 8, 8, 23, 30, tzinfo=UTC)  # the bars cross an hour and a day
 INSTRUMENTS = (("binance_coinm", "BTCUSD_PERP"), ("binance_spot", "BTCUSDT"))
 CENT = Decimal("0.01")
+# A trade of an instrument of which batch knows the first minute, and the live tier the rest.
+NEW = {
+    "venue": "binance_spot",
+    "symbol": "ETHUSDT",
+    "trade_id": 1,
+    "event_time": FIRST + timedelta(minutes=1),
+    "price": Decimal("2683.5"),
+    "quantity": Decimal("2"),
+}
 # More digits than a float has.
 DIGITS = {
     "symbol": "DIGITS",
