@@ -100,9 +100,9 @@ class LiveScreen:
         self._seen = seen
 
     def note(self, *what: RenderableType) -> None:
-        """Print above the live part."""
+        """Print above the live part; a text that is too long runs on, so that it can be copied."""
         for item in what:
-            self._live.console.print(item, highlight=False)
+            self._live.console.print(item, highlight=False, soft_wrap=isinstance(item, str))
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
@@ -158,9 +158,9 @@ class PlainScreen:
             self._line(f"  {line}")
 
     def note(self, *what: RenderableType) -> None:
-        """Print it without colours."""
+        """Print it without colours; a text that is too long runs on, so that it can be copied."""
         for item in what:
-            self._console.print(item, highlight=False)
+            self._console.print(item, highlight=False, soft_wrap=isinstance(item, str))
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

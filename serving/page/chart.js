@@ -14,7 +14,7 @@ const VOLUME_TOP = 0.82;
 const CANDLES_BOTTOM = 0.22;
 // At first so many bars are shown as are candles still, and no fewer than look like some.
 const NARROWEST_BAR_PIXELS = 7;
-const WIDEST_BAR_PIXELS = 20;
+const WIDEST_BAR_PIXELS = 44;
 const ROOM_AT_THE_RIGHT = 2;
 const TRANSPARENT = "00";
 const COLOURS = ["card", "ink", "muted", "line", "faint", "volume", "rising", "falling"];

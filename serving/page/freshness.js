@@ -53,7 +53,7 @@ export class Freshness {
     const { at, heard } = { at: this.#answeredAt, heard: this.#heardAt };
     byId("answered").textContent = at == null ? "–" : `${duration(since(at))} ago`;
     byId("freshness").textContent =
-      this.#freshness == null ? "–" : `at most ${duration(this.#freshness + since(at))}`;
+      this.#freshness == null ? "–" : duration(this.#freshness + since(at));
     const isLive = this.#stream === "open" && heard != null;
     const lately = isLive ? `, ${duration(since(heard))} ago` : "";
     byId("stream").textContent = this.#stream + lately;

@@ -37,12 +37,6 @@ def test_files_are_for_anybody_and_let_nothing_foreign_in(api: FastAPI) -> None:
     assert client.get("/page/none.js").headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_wrong_method_of_a_route_is_no_matter_of_the_page(client: TestClient) -> None:
-    answer = client.delete("/v1/bars")
-    assert answer.status_code == 405
-    assert "GET" in answer.headers["Allow"]
-
-
 def test_the_library_is_the_one_that_the_lock_names() -> None:
     for line in SUMS.read_text().splitlines():
         stated, name = line.split()
