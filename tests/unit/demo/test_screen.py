@@ -163,3 +163,11 @@ def test_the_live_screen_keeps_finished_steps_and_leaves_no_counters() -> None:
     said = out.getvalue()
     assert "✓ start the broker" in said
     assert "a note that stays" in said
+
+
+@pytest.mark.parametrize("kind", [LiveScreen, PlainScreen])
+def test_an_address_is_printed_in_one_piece(kind: type[LiveScreen | PlainScreen]) -> None:
+    out, address = io.StringIO(), f"http://127.0.0.1:8000/#key={'x' * 80}"
+    with kind(Console(file=out, width=40, color_system=None)) as screen:
+        screen.note(f"  watch it in a browser: {address}")
+    assert address in out.getvalue()

@@ -11,12 +11,15 @@ from served_rows import as_told, bar_of
 from told import ToldStore
 
 from lakehouse.settings import Settings
+from serving.api import lag
 from serving.api.app import create_app
 from serving.api.deadlines import HEADER
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
 from serving.api.resources import RESOURCES
 from serving.engines import Engine
+from serving.exporter import families
+from serving.exporter.families import Reading
 
 pytestmark = pytest.mark.serving
 
@@ -24,7 +27,12 @@ schema = schemathesis.pytest.from_fixture("described")
 
 
 @pytest.fixture
-def described(settings: Settings, sql: Engine, keys: ApiKeys) -> Any:
+def described(
+    settings: Settings, sql: Engine, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    behind = Reading(families.TABLE_LAG, ("bronze.market_trades", "market.trades"), 7)
+    since = Reading(families.FRESHNESS, ("bronze.market_trades",), 1.5)
+    monkeypatch.setattr(lag, "landed", lambda _: [behind, since])  # there is no log here
     live = ToldStore(settings)
     live.tell("bars_1m", [as_told(bar_of(4, 99))])
     live.tell_progress({0: 99}, age_seconds=-3600)
