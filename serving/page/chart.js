@@ -16,6 +16,7 @@ const CANDLES_BOTTOM = 0.22;
 const NARROWEST_BAR_PIXELS = 7;
 const WIDEST_BAR_PIXELS = 44;
 const ROOM_AT_THE_RIGHT = 2;
+const HALF_A_BAR = 0.6;
 const TRANSPARENT = "00";
 const COLOURS = ["card", "ink", "muted", "line", "faint", "volume", "rising", "falling"];
 
@@ -77,7 +78,7 @@ export class Chart {
     const most = Math.floor(scale.width() / NARROWEST_BAR_PIXELS);
     const shown = Math.min(most, Math.max(least, bars.length + ROOM_AT_THE_RIGHT));
     const to = bars.length + ROOM_AT_THE_RIGHT;
-    scale.setVisibleLogicalRange({ from: to - shown, to });
+    scale.setVisibleLogicalRange({ from: to - shown - HALF_A_BAR, to });
     this.#chart.priceScale("right").applyOptions({ autoScale: true });
   }
 
