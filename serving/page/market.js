@@ -62,6 +62,7 @@ export class Market {
     this.#on.bars(this.#bars.all, { first: this.#polls === 0 });
     if (this.#polls > 0 && confirmed) this.#on.confirmed(confirmed);
     this.#polls += 1;
+    this.#quote();
     await this.#pollSpread();
     this.#quote();
   }

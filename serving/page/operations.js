@@ -43,7 +43,7 @@ async function pollDeadLetters() {
   const { data } = await get("dead-letters");
   const rows = data.sort((one, other) => other.rows - one.rows).map((row) => ({
     key: `${row.topic} ${row.stage} ${row.reason}`,
-    cells: [row.reason.replaceAll("_", " "), row.topic, row.stage, count(row.rows)],
+    cells: [row.reason.replaceAll("_", " "), count(row.rows), row.topic, row.stage],
   }));
   showRows(byId("dead-letters"), rows);
   return rows.length ? "" : "None.";

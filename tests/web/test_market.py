@@ -92,6 +92,6 @@ def test_verdicts_and_dead_letters(open_page: OpenPage) -> None:
     found = {row[0]: row[1:4] for row in rows(page, "reconciliations")}
     assert found == {"bars_1m": ["AGREE", "1,240", "0"], "spreads_1m": ["DRIFT", "1,240", "2"]}
     assert rows(page, "dead-letters") == [
-        ["bad magic byte", "market.trades", "lander", "3"],
-        ["non positive price", "market.trades", "lander", "1"],
+        ["bad magic byte", "3", "market.trades", "lander"],
+        ["non positive price", "1", "market.trades", "lander"],
     ]
