@@ -11,6 +11,7 @@ import { showLayers, showQuote, showTable } from "./panels.js";
 import { repeat } from "./repeat.js";
 
 const RELIST_SECONDS = 60;
+const FIRST_LIST_SECONDS = 3; // of a lake that is empty still
 const MENTIONED_SECONDS = 8;
 
 const byId = (id) => document.getElementById(id);
@@ -28,7 +29,8 @@ function begin() {
   session = new AbortController();
   const { signal } = session;
   showKeyForm(false);
-  repeat(RELIST_SECONDS, () => choice.list(), { signal, failed });
+  const relist = () => (choice.current ? RELIST_SECONDS : FIRST_LIST_SECONDS);
+  repeat(relist, () => choice.list(), { signal, failed });
   followOperations({ signal, refused: failed });
   if (choice.current) look(choice.current);
 }

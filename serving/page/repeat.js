@@ -36,7 +36,7 @@ function looked() {
 }
 
 /**
- * Do a task every so many seconds until the signal is aborted.
+ * Do a task every so many seconds, a number or what a function says, until the signal is aborted.
  *
  * What it throws goes to `failed`, and it waits for longer then, or as long as it is told to.
  */
@@ -44,16 +44,17 @@ export async function repeat(seconds, task, { signal, failed }) {
   let failures = 0;
   while (!signal.aborted) {
     await looked();
-    let wait = seconds;
+    let wait = 0;
     try {
       await task();
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;
       failures += 1;
-      wait = error.retryAfter ?? Math.max(seconds, backoff(failures));
+      wait = error.retryAfter ?? backoff(failures);
       failed(error);
     }
-    await pause(wait, signal);
+    const usual = typeof seconds === "function" ? seconds() : seconds;
+    await pause(Math.max(usual, wait), signal);
   }
 }
