@@ -10,10 +10,11 @@ from served_market import wait_until
 
 from lakehouse.settings import Settings
 
-pytestmark = [pytest.mark.web, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.web, pytest.mark.timeout(600)]
 
 START_DEADLINE_SECONDS = 240.0
-BARS_DEADLINE_MS = 120_000
+# On a machine with much other work, the speed layer takes minutes to its first rows.
+BARS_DEADLINE_MS = 240_000
 
 
 def test_bars_come_while_the_demo_runs(
