@@ -48,17 +48,15 @@ def process_by_airflow(
     """
     airflow = airflow_of(engine)
     _look_around(airflow, seen)
-    with seen.timed(f"{first_hour:%H:%M} to its end, by schedule"):
-        scheduled = airflow.begun(HOURLY, first_hour, seconds=RUN_SECONDS)
-        _succeed(airflow, scheduled, airflow.wait_for(HOURLY, [scheduled], seconds=RUN_SECONDS))
     window = {"start": interval.start.isoformat(), "end": interval.end.isoformat()}
-    with seen.timed("what was ingested, triggered"):
-        run = airflow.trigger(HOURLY, window | TRADES_ALONE)
-        _succeed(airflow, run, airflow.wait_for(HOURLY, [run], seconds=RUN_SECONDS))
-    with seen.timed(f"{first_hour:%H:%M} to its end again, by a backfill"):
-        engine.within(SCHEDULER, *backfill(first_hour, TRADES_ALONE))
-        ended = airflow.over_again(HOURLY, scheduled, seconds=RUN_SECONDS)
-        _succeed(airflow, scheduled, ended)
+    triggered = airflow.trigger(HOURLY, window | TRADES_ALONE)
+    scheduled = airflow.begun(HOURLY, first_hour, seconds=RUN_SECONDS)
+    for run, what in ((scheduled, f"the hour at {first_hour:%H:%M}"), (triggered, "by hand")):
+        ended = airflow.wait_for(HOURLY, [run], seconds=RUN_SECONDS)
+        _tell_of_run(airflow, seen, run, what, ended)
+    engine.within(SCHEDULER, *backfill(first_hour, TRADES_ALONE))
+    ended = airflow.over_again(HOURLY, scheduled, seconds=RUN_SECONDS)
+    _tell_of_run(airflow, seen, scheduled, "that hour again", ended)
     tell_of_verdicts(engine, seen)
 
 
@@ -93,9 +91,12 @@ def _look_around(airflow: AirflowApi, seen: Record) -> None:
     seen.say(f"Airflow's page answers, and shows {ADMIN} {', '.join(dags)}")
 
 
-def _succeed(airflow: AirflowApi, run: str, ended: set[str]) -> None:
+def _tell_of_run(airflow: AirflowApi, seen: Record, run: str, what: str, ended: set[str]) -> None:
     if ended != {"success"}:
-        raise CheckFailedError(f"{airflow.address}: {airflow.story(HOURLY, [run])}")
+        raise CheckFailedError(f"{HOURLY}, {what}: {airflow.story(HOURLY, [run])}")
+    told = airflow.run(HOURLY, run)
+    began, over = (datetime.fromisoformat(told[at]) for at in ("start_date", "end_date"))
+    seen.say(f"{HOURLY}, {what}, {told['run_type']}: {(over - began).total_seconds():.0f} s")
 
 
 def tell_of_verdicts(engine: Engine, seen: Record) -> None:
