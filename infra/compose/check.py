@@ -8,12 +8,8 @@ deleted in the end; a stack of yours that runs beside it keeps its data, and its
 the check others (PUBLISH_TRINO=18443).
 """
 
-import json
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,12 +19,12 @@ import typer
 from demo.judge import QUESTIONS
 from demo.oracle import compare, in_order
 from demo.recorded import events_from_sample
-from lakehouse.distributions import distribution
-from lakehouse.errors import LakehouseError
+from infra.compose.engine import CheckFailedError, Engine
+from infra.compose.processing import AIRFLOW, process_by_airflow, process_by_hand
+from infra.compose.record import Record
 from lakehouse.infra import CHECKOUT
-from lakehouse.settings import get_settings
+from lakehouse.intervals import HOUR, Interval, hour_of
 
-PROJECT = "lakehouse-check"
 SAMPLE = CHECKOUT / "demo" / "data"
 # Where an image has it.
 SAMPLE_INSIDE = "/opt/lakehouse/app/demo/data"
@@ -47,59 +43,6 @@ LOOK_SECONDS = 3.0
 SETTLED_SECONDS = 10.0
 
 
-class CheckFailedError(LakehouseError):
-    """The stack did not come up, or its loop did not do what it must."""
-
-
-@dataclass
-class Record:
-    """What was seen, as it is told in the end."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def say(self, line: str = "") -> None:
-        """Keep a line, and print it."""
-        self.lines.append(line)
-        typer.echo(line)
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Say how long something took."""
-        began = time.monotonic()
-        yield
-        self.say(f"{what}: {time.monotonic() - began:.0f} s")
-
-
-class Engine:
-    """The compose command on this project, and the engine's own."""
-
-    def __init__(self, profiles: Sequence[str]) -> None:
-        words = [word for profile in profiles for word in ("--profile", profile)]
-        self._compose = [*_compose_command(), "--project-name", PROJECT, *words]
-
-    def compose(self, *words: str, seconds: float | None = None) -> str:
-        """Run a compose command; return what it prints.
-
-        Raises:
-            CheckFailedError: It failed; what it said is on the screen.
-        """
-        return _answer([*self._compose, *words], seconds)
-
-    def run(self, service: str, *words: str) -> str:
-        """Run one of the services that are run by hand."""
-        return self.compose("run", "--rm", "--no-TTY", service, *words)
-
-    def query(self, sql: str) -> list[dict[str, Any]]:
-        """Ask Trino, as a program of the serving layer does."""
-        rows: list[dict[str, Any]] = json.loads(self.run("sql", sql, "--json"))
-        return rows
-
-    def containers(self) -> list[dict[str, Any]]:
-        """Return the project's containers, with state and health."""
-        told = self.compose("ps", "--all", "--format", "json")
-        return [json.loads(line) for line in told.splitlines()]
-
-
 def check(
     build: Annotated[bool, typer.Option(help="Build the images first.")] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave all of it running.")] = False,
@@ -113,11 +56,15 @@ def check(
 
     Exits with 1 when a service is not healthy, a command fails, or a value differs.
 
+    Without a profile it is the core and Airflow, which then does what else is done by hand.
+
     Example: python -m infra.compose.check --profile core --profile ml
     """
     seen = Record()
-    engine = Engine(profile or ["core"])
-    seen.say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_versions()}")
+    # An hour that is over: Airflow does it by schedule as soon as it is up.
+    first_hour = hour_of(datetime.now(UTC)) - HOUR
+    engine = Engine(profile or ["orchestration"], {"LAKEHOUSE_FIRST_HOUR": first_hour.isoformat()})
+    seen.say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {engine.versions()}")
     engine.compose("config", "--quiet")
     if build:
         with seen.timed("images built"):
@@ -126,7 +73,12 @@ def check(
         wanted = sorted(set(engine.compose("config", "--services").split()) - set(without or []))
         with seen.timed(f"{len(wanted)} services up, each healthy or done"):
             _up(engine, wanted)
-        _run_the_loop(engine, seen)
+        interval = _ingest(engine, seen)
+        if AIRFLOW in wanted:
+            process_by_airflow(engine, seen, interval, first_hour)
+        else:
+            process_by_hand(engine, seen, interval)
+        seen.say(f"by status, after batch: {_by_status(engine)}")
         _tell_of_services(engine, seen)
         _start_again(engine, seen, wanted)
         _compare(engine, seen)
@@ -148,7 +100,8 @@ def _up(engine: Engine, services: Sequence[str]) -> None:
     )
 
 
-def _run_the_loop(engine: Engine, seen: Record) -> None:
+def _ingest(engine: Engine, seen: Record) -> Interval:
+    """Send the recorded trades; return when all of them were ingested."""
     start = datetime.now(UTC) - timedelta(minutes=1)
     files = sorted(file.name for file in SAMPLE.glob("*.gz"))
     recorded = len(list(events_from_sample(SAMPLE / name for name in files)))
@@ -158,16 +111,7 @@ def _run_the_loop(engine: Engine, seen: Record) -> None:
         _wait_for(engine, recorded)
     seen.say(f"by status, before batch: {_by_status(engine)}")
     time.sleep(SETTLED_SECONDS)
-    interval = ("--start", start.isoformat(), "--end", _a_moment_ago().isoformat())
-    with seen.timed("batch"):
-        seen.say(engine.run("batch", *interval).strip())
-    with seen.timed("reconcile"):
-        seen.say(engine.run("reconcile", *interval).strip())
-    seen.say(f"by status, after batch: {_by_status(engine)}")
-
-
-def _a_moment_ago() -> datetime:
-    return datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS / 2)
+    return Interval(start, datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS / 2))
 
 
 def _wait_for(engine: Engine, recorded: int) -> None:
@@ -187,7 +131,7 @@ def _by_status(engine: Engine) -> str:
 
 
 def _tell_of_services(engine: Engine, seen: Record) -> None:
-    memory = _memory()
+    memory = engine.memory()
     seen.say()
     seen.say("| service | image | state | health | memory, of its limit |")
     seen.say("|---|---|---|---|---|")
@@ -234,34 +178,6 @@ def _compare(engine: Engine, seen: Record) -> None:
         seen.say(f"{view}: {verdict}")
         if not verdict.equal:
             raise CheckFailedError(f"{view} is not what the oracle says")
-
-
-def _memory() -> dict[str, str]:
-    told = _answer(["docker", "stats", "--no-stream", "--format", "{{.Name}}\t{{.MemUsage}}"])
-    return dict(line.split("\t") for line in told.splitlines())
-
-
-def _versions() -> str:
-    engine = _answer(["docker", "version", "--format", "{{.Server.Version}}"]).strip()
-    compose = _answer([*_compose_command(), "version", "--short"]).strip()
-    return f"engine {engine}, compose {compose}"
-
-
-def _compose_command() -> list[str]:
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    if plugin.returncode == 0:
-        return ["docker", "compose"]
-    return [str(distribution(get_settings(), "compose") / "bin" / "docker-compose")]
-
-
-def _answer(argv: Sequence[str], seconds: float | None = None) -> str:
-    done = subprocess.run(
-        argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds
-    )
-    if done.returncode != 0:
-        words = " ".join(argv)
-        raise CheckFailedError(f"`{words}` failed with {done.returncode}:\n{done.stdout}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -137,7 +137,9 @@ def spark_home() -> Path:
 def _client(settings: Settings, *words: str) -> str:
     """Run Spark's client of drivers; return the id of the driver that it speaks of."""
     secret = settings.spark_secret
-    argv = [str(find_java().executable), "-Xmx128m", "-XX:+UseSerialGC"]
+    # It lives for seconds: code that is compiled well would cost more than it brings.
+    frugally = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    argv = [str(find_java().executable), *frugally]
     argv += [f"-Dlog4j2.configurationFile={infra_file('spark/client.log4j2.properties').as_uri()}"]
     argv += ["-Dspark.authenticate=true", "-Dspark.network.crypto.enabled=true"] if secret else []
     argv += ["-cp", f"{spark_home()}/jars/*", CLIENT, *words]

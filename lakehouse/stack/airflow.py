@@ -29,8 +29,17 @@ OTHERS = {
 }
 USERS = ("admin", "viewer")
 PASSWORDS_FILE = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
+# Tasks run in the scheduler's container. One that submits a job has a process of Airflow's, our
+# command and Spark's client; what is submitted is waited for elsewhere.
+TASKS_AT_ONCE = 3
+TASK_MIB = 360
 # The triggerer's with a watch of the drop folder, and a verb that waits for the lander.
-MEMORY_MIB = {API: 500, "airflow-scheduler": 700, "airflow-dags": 350, "airflow-triggerer": 600}
+MEMORY_MIB = {
+    API: 500,
+    "airflow-scheduler": 240 + TASKS_AT_ONCE * TASK_MIB,
+    "airflow-dags": 350,
+    "airflow-triggerer": 600,
+}
 PROBE_SECONDS = 2.0
 # A task waits for it when it begins and when it ends.
 LINEAGE_SECONDS = 2.0
@@ -107,6 +116,7 @@ def _environ(installation: Installation) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONFIG": str(infra_file("airflow/airflow.cfg")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+        "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
         "AIRFLOW__CORE__FERNET_KEY": _fernet_key(installation.secret(f"{NAME}-fernet")),
         PASSWORDS_FILE: str(home / "passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",

@@ -26,13 +26,14 @@ from stack.market_day import (
     split_at_midnight,
 )
 from stack.monitoring import Prometheus
-from stack.orchestration import HOURLY, RUN_SECONDS, Airflow
+from stack.orchestration import Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack, start_stack
 
 from demo.judge import Judge
 from demo.oracle import events_from_sample
 from demo.topic import by_name
 from demo.tour import sample_files
+from infra.airflow.api import HOURLY, RUN_SECONDS
 from lakehouse.files import write_atomically
 from lakehouse.intervals import HOUR
 from lakehouse.resilience import retrying

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThan
 from stack.market_day import assert_all_equal
-from stack.orchestration import HOURLY, RUN_SECONDS, Airflow
+from stack.orchestration import Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
 
 from demo.judge import Judge
+from infra.airflow.api import HOURLY, RUN_SECONDS, AirflowApiError
 from lakehouse.intervals import HOUR, Interval
 
 pytestmark = [
@@ -73,7 +74,7 @@ def test_a_backfill_by_command_mends_what_a_bug_left_though_its_application_is_k
     run = airflow.run_of(HOURLY, FIRST_HOUR)
     assert run is not None
     stack.run("drivers", "kill", driver_at_work(stack, f"the application of {run}"))
-    assert over_again(stack, airflow, run) == {"success"}, airflow.story(HOURLY, [run])
+    assert airflow.over_again(HOURLY, run) == {"success"}, airflow.story(HOURLY, [run])
     tasks = [one for one in airflow.tasks(HOURLY, run) if one["state"] == "success"]
     tries = {one["task_id"]: one["try_number"] for one in tasks}
     assert max(tries.values()) > tries["plan"], tries
@@ -100,7 +101,7 @@ def test_a_backfill_by_rest_in_reverse_changes_nothing(
         },
     )
     runs = [str(airflow.run_of(HOURLY, hour)) for hour in (FIRST_HOUR, LAST_HOUR)]
-    assert {state for run in runs for state in over_again(stack, airflow, run)} == {"success"}
+    assert {state for run in runs for state in airflow.over_again(HOURLY, run)} == {"success"}
     assert {table: snapshot(stack, table) for table in before} == before
     assert_all_equal(judge)
 
@@ -126,29 +127,15 @@ def test_what_fails_its_audit_is_not_published_and_somebody_is_told(
 def test_a_viewer_sees_runs_and_starts_none(stack: RunningStack) -> None:
     viewer = Airflow(stack, user="viewer")
     assert viewer.runs(HOURLY)
-    with pytest.raises(AssertionError, match="403"):
+    with pytest.raises(AirflowApiError, match="403"):
         viewer.trigger(HOURLY, window(FIRST_HOUR))
 
 
 def test_who_knows_no_password_is_not_let_in(stack: RunningStack) -> None:
-    with pytest.raises(AssertionError, match="401"):
+    with pytest.raises(AirflowApiError, match="401"):
         Airflow(stack, password=GUESSED).runs(HOURLY)
     with pytest.raises(OSError):  # noqa: PT011 - whichever: it is TLS that hangs up
         urllib.request.urlopen(Airflow(stack).address.replace("https", "http"), timeout=10)
-
-
-def over_again(stack: RunningStack, airflow: Airflow, run: str) -> set[str]:
-    """Wait until a backfill has taken a run that was over, and is over; return how it ended."""
-    stack.wait_until(
-        lambda: (
-            airflow.run(HOURLY, run)["run_type"] == "backfill"
-            # The scheduler closes a backfill after its last run; until then there is no other.
-            and all(one["completed_at"] for one in airflow.backfills(HOURLY))
-        ),
-        f"the backfill of {run}",
-        deadline_seconds=RUN_SECONDS,
-    )
-    return airflow.wait_for(HOURLY, [run])
 
 
 def driver_at_work(stack: RunningStack, story: str) -> str:

@@ -15,10 +15,11 @@ from stack.market_day import (
     assert_all_equal,
     assert_exact_as_stated,
 )
-from stack.orchestration import HOURLY, Airflow
+from stack.orchestration import Airflow
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack
 
 from demo.judge import Judge
+from infra.airflow.api import HOURLY
 
 pytestmark = [pytest.mark.stack, pytest.mark.airflow, pytest.mark.timeout(1800)]
 

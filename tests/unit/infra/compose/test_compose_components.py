@@ -51,6 +51,15 @@ def test_a_service_waits_for_what_its_component_comes_after(
             assert how == {"condition": expected}, (name, before)
 
 
+def test_no_server_is_called_unhealthy_while_it_may_still_be_starting(
+    services: dict[str, Service], native: dict[str, Component]
+) -> None:
+    for name, component in native.items():
+        if component.launch is not None:
+            period = services[name]["healthcheck"]["start_period"]
+            assert float(period.removesuffix("s")) > component.deadline_seconds, name
+
+
 def test_a_server_is_checked_in_its_container_or_by_another(
     services: dict[str, Service],
 ) -> None:
