@@ -16,7 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError, first_line
 from lakehouse.expiry import EXPIRE_EVERY_SECONDS, expire
-from lakehouse.kafka import GROUP_PREFIX, jvm_client_settings
+from lakehouse.kafka import GROUP_PREFIX, BrokerError, jvm_client_settings
 from lakehouse.log_starts import current_generation, starting_offsets
 from lakehouse.poison import poison_events
 from lakehouse.positions import LogPosition
@@ -80,6 +80,7 @@ def run_query(
         patience.renew()
         beat()
 
+    has_started = False
     while not stop.is_set():
         isolating = patience.asks_to_isolate
         try:
@@ -91,10 +92,13 @@ def run_query(
                 once=once or isolating,
                 isolation=partial(isolate, catalog, flow, beat=note) if isolating else None,
             )
+            has_started = True
             wait(query, flow, stop, beat=note, upkeep=lambda: expire_history(catalog, flow))
-        except LakehouseError:
-            raise
         except Exception as error:
+            # A query that starts again may meet a broker that is away, as one that runs may.
+            is_outage = has_started and isinstance(error, BrokerError)
+            if isinstance(error, LakehouseError) and not is_outage:
+                raise
             if REPEATED_BATCH_FAULT in str(error):
                 _log.info("going on behind the repeated batch", spark_issue="SPARK-55271")
                 continue

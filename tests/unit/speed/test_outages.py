@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lakehouse.errors import LakehouseError
+from lakehouse.kafka import BrokerError
 from lakehouse.settings import Settings
 from speed import patience, query
 from speed.flows.trades import Trades
@@ -68,6 +69,25 @@ def test_our_own_decisions_and_a_run_that_somebody_watches_fail_at_once(
     with pytest.raises(OSError, match="store"):
         attempts.run(settings, once=True)
     assert attempts.begun == 1
+
+
+def test_a_broker_that_is_away_is_waited_for_once_it_has_been_there(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    attempts = Attempts(monkeypatch, BrokerError("no answer"))
+    with pytest.raises(BrokerError, match="no answer"):
+        attempts.run(settings)
+
+    attempts = Attempts(monkeypatch)
+
+    def store_then_broker(*_: Any, **__: Any) -> None:
+        if attempts.begun == 1:
+            attempts.failures = [BrokerError("no answer")]
+            raise OSError("store")
+
+    monkeypatch.setattr(query, "wait", store_then_broker)
+    attempts.run(settings)
+    assert attempts.begun == 3
 
 
 def test_a_repeated_batch_is_no_failure(
