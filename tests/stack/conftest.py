@@ -49,6 +49,7 @@ ORDER = (
     "test_streams",
     "test_security",
     "test_wrapped_keys",
+    "test_commands",
     "test_models",
     "test_trino",
     "test_upkeep",

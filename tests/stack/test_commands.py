@@ -26,6 +26,7 @@ def test_a_double_click_is_one_command(stack_settings: Callable[[Role], Settings
 
     def click(_: int) -> str:
         store = CommandStore.of(stack_settings("serving"))
+        store.find("none")  # by then it is connected, and there are tables
         together.wait()
         try:
             request = Request(Kind.TRADE_CORRECTION, "test", key, {})

@@ -1,13 +1,12 @@
 """MLflow's server as roles know it: batch registers models, whoever serves loads them."""
 
-from typing import Any
-
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from pydantic import SecretStr
 from stack.running import RunningStack
 
+from lakehouse.settings import Settings
 from serving.models.estimators import LastKnown
 from serving.models.tracking import CHAMPION, Tracking, Trained
 
@@ -29,7 +28,7 @@ def test_what_batch_registers_is_loaded_by_whoever_serves(stack: RunningStack) -
     check_roles(stack.role("batch"), stack.role("serving"))
 
 
-def check_roles(batch: Any, serving: Any) -> None:
+def check_roles(batch: Settings, serving: Settings) -> None:
     """Register as one role and load as the other, which may not register itself."""
     trainer = Tracking(batch)
     version = trainer.register(MODEL, TRAINED)

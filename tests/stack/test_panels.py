@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 OURS = {"lander", "speed", "metrics", "prometheus"}
 SOURCES = {
     *("contracts", "log", "tables", "runs", "batch"),
-    *("reconciliations", "upkeep", "dead_letters", "poison"),
+    *("reconciliations", "upkeep", "dead_letters", "poison", "model_checks"),
 }
 QUERIES = [
     pytest.param(query, id=f"{board.uid}: {panel.title}: {query.legend or query.expr[:40]}")

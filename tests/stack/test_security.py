@@ -246,6 +246,7 @@ ALLOWED = [
     ("batch", "warehouse/gold/bars_1m/data/x"),
     ("speed", "warehouse/gold/bars_1m_rt/data/x"),
     ("operator", "warehouse/ops/erasures/data/x"),
+    ("operator", "warehouse/ops/commands/data/x"),
     ("orchestration", "warehouse/bronze/market_trades/data/x"),
 ]
 
