@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # for it, and would throw away and compile again what the next test needs.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
-# A whole tour of the demo, a broker, the home of the live tier's tests, a lake that is served.
-SHARED_FIXTURES = {"toured", "broker", "live_lake", "market"}
+# A whole tour of the demo, a broker, the home of the live tier's tests, a lake that is served, the
+# tables that MLflow makes.
+SHARED_FIXTURES = {"toured", "broker", "live_lake", "market", "tracking"}
 # As many workers as there are cores may have a Spark session each; modules take turns.
 SPARK_SESSIONS = 2
 

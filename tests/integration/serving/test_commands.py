@@ -24,7 +24,11 @@ from serving.commands.status import Status
 from serving.commands.store import Command
 from serving.commands.tables import LEASES, command_tables
 
-pytestmark = [pytest.mark.integration, pytest.mark.serving]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.serving,
+    pytest.mark.xdist_group("commands"),  # one broker
+]
 
 CODEC = EventCodec(ContractRegistry(), 1_000_000, topics()[TRADES_TOPIC])
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -156,9 +160,11 @@ def test_a_correction_lands_beside_its_trade_with_the_trace_of_its_request(
     assert desk.standing(desk.find(command.id) or command).status is Status.SENT
     lake.run("land", "--once")
     assert desk.standing(desk.find(command.id) or command).status is Status.LANDED
-    rows = lake.catalog.load_table("bronze.market_trades").scan().to_arrow().to_pylist()
+    landed = lake.catalog.load_table("bronze.market_trades").scan().to_arrow()
     of_trade, of_correction = (
-        row for row in rows if CODEC.decode(row["payload"])["symbol"] == "LANDED"
+        row
+        for row in landed.sort_by("kafka_offset").to_pylist()
+        if CODEC.decode(row["payload"])["symbol"] == "LANDED"
     )
     assert of_correction["kafka_partition"] == of_trade["kafka_partition"]
     assert of_correction["message_key"] == of_trade["message_key"]
