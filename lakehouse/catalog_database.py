@@ -72,9 +72,8 @@ class OwnTables:
     def in_transaction(self, work: Callable[[Connection], T]) -> T:
         """Return the result of what is done in one transaction; it may be begun several times."""
 
-        # Two processes that make a table at once collide in PostgreSQL's own tables.
         @retrying(
-            on=(OperationalError, IntegrityError, _TableIsThereError),
+            on=(OperationalError, _TableIsThereError),
             budget_seconds=self._budget_seconds,
         )
         def transaction() -> T:
@@ -95,7 +94,8 @@ class OwnTables:
         # table, in which others write by then.
         try:
             self._tables.create_all(self._engine)
-        except ProgrammingError as error:
+        # Two processes that make one at once collide in PostgreSQL's own tables.
+        except (IntegrityError, ProgrammingError) as error:
             raise _TableIsThereError(str(error.orig)) from error
         self._made = True
 

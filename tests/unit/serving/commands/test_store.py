@@ -79,6 +79,7 @@ def test_a_double_click_is_one_command(settings: Settings, database: OwnTables) 
 
     def click(_: int) -> str:
         store = CommandStore.of(settings)
+        store.find("none")  # by then it is connected, and there are tables
         request = Request(Kind.ERASURE, "desk", "k", {"customer_id": "C-1"})
         together.wait()
         try:
