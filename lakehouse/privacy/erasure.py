@@ -4,14 +4,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import EqualTo, Reference
 from pyiceberg.expressions.literals import literal
 from pyiceberg.table import Table
 
-from lakehouse.privacy.keys import Destroyed, KeyStore, UnknownCustomerError
+from lakehouse.audit_trail import COMMIT_BUDGET_SECONDS, append_rows
+from lakehouse.privacy.keys import KeyStore, UnknownCustomerError
 from lakehouse.resilience import retrying
 from lakehouse.saga import Journal, Step, Unrecorded, carry_out
 
@@ -21,8 +21,6 @@ INTENDED = "lakehouse.erasure-of"
 WITHDRAWN = "lakehouse.no-erasure-of"
 # The steps, in this order.
 INTEND, DESTROY_KEY, RECORD = "intend", "destroy-key", "record"
-# A commit of one row takes milliseconds; others that append at the same time are as quick.
-COMMIT_BUDGET_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def erase(
 
     def record() -> None:
         # The store tells once more when the key went.
-        _record(catalog, keys.destroy(customer_id))
+        erasure = Erasure(customer_id, keys.destroy(customer_id).erased_at, datetime.now(UTC))
+        append_rows(catalog, ERASURES, [asdict(erasure)], once_by="customer_id")
 
     carry_out(
         [
@@ -94,17 +93,6 @@ def _note(catalog: Catalog, what: str, customer_id: str) -> None:
     """Commit no rows, and in the snapshot's summary what is about to be, or will not be."""
     table = catalog.load_table(ERASURES)
     table.append(table.schema().as_arrow().empty_table(), {what: customer_id})
-
-
-@retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
-def _record(catalog: Catalog, destroyed: Destroyed) -> Erasure:
-    table = catalog.load_table(ERASURES)
-    known = _recorded(table, destroyed.customer_id)
-    if known is not None:
-        return known
-    erasure = Erasure(destroyed.customer_id, destroyed.erased_at, datetime.now(UTC))
-    table.append(pa.Table.from_pylist([asdict(erasure)], table.schema().as_arrow()))
-    return erasure
 
 
 def _recorded(table: Table, customer_id: str) -> Erasure | None:

@@ -1,7 +1,10 @@
 """An erasure and its record."""
 
+from typing import Any
+
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from typer.testing import CliRunner
 
 import schemas
@@ -55,6 +58,23 @@ def test_an_erasure_destroys_the_key_and_is_recorded(
 
 def test_erasing_again_changes_nothing(keys: SqliteKeyStore, catalog: Catalog) -> None:
     assert erase(keys, catalog, "C1") == erase(keys, catalog, "C1")
+    assert len(records(catalog)) == 1
+
+
+def test_two_who_erase_at_the_same_time_record_it_once(
+    keys: SqliteKeyStore, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done between the first one's look at the records and its commit."""
+    commit = SqlCatalog.commit_table
+
+    def overtaken(self: SqlCatalog, *change: Any) -> Any:
+        if intentions(catalog):  # this commit is the record
+            monkeypatch.setattr(SqlCatalog, "commit_table", commit)
+            erase(keys, catalog, "C1")
+        return commit(self, *change)
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", overtaken)
+    erase(keys, catalog, "C1")
     assert len(records(catalog)) == 1
 
 
