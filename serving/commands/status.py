@@ -2,7 +2,7 @@
 
 Where a correction is in the lake is nowhere written down. Bronze's progress says whether it was
 landed, and the positions of its trade's rows which layer has taken it in: a row has seen all events
-of its key up to its ``last_offset``.
+of its key up to its ``last_offset``. One that waits for its trade has changed nothing yet.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,11 @@ from serving.commands.store import Command, Kind
 
 BATCH, SPEED = "silver.trades", "silver.trades_rt"
 DEAD_LETTERS = "bronze.dead_letters"
+# Of a trade of which only corrections were seen, as its contract says.
+UNMATCHED = "UNMATCHED"
 MINUTE = timedelta(minutes=1)
+# The clocks of who accepts and who lands may differ; dead letters are found by day.
+CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class Status(StrEnum):
@@ -92,19 +96,20 @@ def _of_correction(command: Command, sent: Sent, catalog: Catalog) -> Standing:
         return Standing(Status.RECONCILED)
     if speed >= position:
         return Standing(Status.REFLECTED)
-    if reason := _refusal(catalog, sent, generation):
+    if reason := _refusal(catalog, sent, generation, command.accepted_at - CLOCKS_DIFFER):
         return Standing(Status.REFUSED, reason)
     is_landed = progress is not None and progress.offsets.get(sent.partition, 0) > sent.offset
     return Standing(Status.LANDED if is_landed else Status.SENT)
 
 
 def _newest_position(catalog: Catalog, table: str, command: Command) -> int:
+    """Return the position up to which a layer's rows of the trade itself have seen; -1 for none."""
     asked = command.request.body
     minute = datetime.fromisoformat(asked["event_time"]).replace(second=0, microsecond=0)
     rows = catalog.load_table(table).scan(
         row_filter=(
             f"venue = '{asked['venue']}' and symbol = '{asked['symbol']}' "
-            f"and trade_id = {asked['trade_id']} "
+            f"and trade_id = {asked['trade_id']} and state != '{UNMATCHED}' "
             f"and event_time >= '{minute.isoformat()}' "
             f"and event_time < '{(minute + MINUTE).isoformat()}'"
         ),
@@ -114,11 +119,12 @@ def _newest_position(catalog: Catalog, table: str, command: Command) -> int:
     return -1 if newest is None else int(newest)
 
 
-def _refusal(catalog: Catalog, sent: Sent, generation: int) -> str | None:
+def _refusal(catalog: Catalog, sent: Sent, generation: int, since: datetime) -> str | None:
     letters = catalog.load_table(DEAD_LETTERS).scan(
         row_filter=(
             f"topic = '{sent.topic}' and topic_generation = {generation} "
-            f"and kafka_partition = {sent.partition} and kafka_offset = {sent.offset}"
+            f"and kafka_partition = {sent.partition} and kafka_offset = {sent.offset} "
+            f"and ingested_at >= '{since.isoformat()}'"
         ),
         selected_fields=("stage", "reason"),
     )

@@ -95,6 +95,19 @@ def test_the_speed_layer_may_be_quicker_than_the_lander(
     assert asking.standing(command) == Standing(Status.REFLECTED)
 
 
+def test_a_correction_of_no_trade_stays_landed_until_there_is_one(
+    asking: Asking, command: Command, landed: Any, row: Any
+) -> None:
+    landed(OFFSET + 1)
+    for table in ("silver.trades_rt", "silver.trades"):
+        row(table, OFFSET, state="UNMATCHED")
+        assert asking.standing(command) == Standing(Status.LANDED)
+    row("silver.trades_rt", OFFSET + 1)
+    assert asking.standing(command) == Standing(Status.REFLECTED)
+    row("silver.trades", OFFSET + 1)
+    assert asking.standing(command) == Standing(Status.RECONCILED)
+
+
 @pytest.mark.parametrize(
     "other",
     [
