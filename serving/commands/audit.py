@@ -1,7 +1,7 @@
 """The audit trail of commands, ``ops.commands``: a row for each whose message is in the log."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, update
 
 from lakehouse.audit_trail import append_rows
 from lakehouse.catalog_database import OwnTables
+from serving.commands.lease import Lease
 from serving.commands.store import WITH_MESSAGES, Command, read_command
 from serving.commands.tables import OUTBOX, stored
 
@@ -21,8 +22,9 @@ MOST_AT_ONCE: Final = 500
 class Audit:
     """Appends to the audit trail what it does not have yet."""
 
-    def __init__(self, tables: OwnTables, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, tables: OwnTables, lease: Lease, catalog: Callable[[], Catalog]) -> None:
         self._tables = tables
+        self._lease = lease
         self._catalog = catalog
 
     def round(self) -> int:
@@ -33,12 +35,10 @@ class Audit:
             CommitFailedException: Others were quicker for the whole of a budget.
         """
         sent = self._tables.in_transaction(_to_be_recorded)
-        if not sent:
+        if not sent or not self._lease.hold():
             return 0
-        catalog = self._catalog()
-        # Whoever was here before may have been killed between the commit and the mark.
-        known = _recorded(catalog, [command.id for command in sent])
-        append_rows(catalog, TABLE, [_row(one) for one in sent if one.id not in known])
+        # Whoever was here before may have been killed between the commit and the mark, or be at it.
+        append_rows(self._catalog(), TABLE, list(map(_row, sent)), once_by="command_id")
         now = stored(datetime.now(UTC))
         these = OUTBOX.c.command_id.in_([command.id for command in sent])
         marking = update(OUTBOX).where(these).values(audited_at=now)
@@ -53,14 +53,6 @@ def _to_be_recorded(connection: Connection) -> list[Command]:
         .limit(MOST_AT_ONCE)
     )
     return [read_command(connection, row) for row in connection.execute(sent).all()]
-
-
-def _recorded(catalog: Catalog, command_ids: Sequence[str]) -> set[str]:
-    listed = ", ".join(f"'{one}'" for one in command_ids)
-    rows = catalog.load_table(TABLE).scan(
-        row_filter=f"command_id in ({listed})", selected_fields=("command_id",)
-    )
-    return set(rows.to_arrow()["command_id"].to_pylist())
 
 
 def _row(command: Command) -> dict[str, object]:

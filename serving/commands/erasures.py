@@ -5,8 +5,10 @@ else holds something of the customer learns of it. The steps are those of `lakeh
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection, delete, insert, update
@@ -15,14 +17,12 @@ from lakehouse.catalog_database import OwnTables
 from lakehouse.dispatch import Message
 from lakehouse.kafka import ERASURES_TOPIC
 from lakehouse.saga import Journal, Outcome, SagaRefusedError
-from serving.commands.lease import Lease
+from serving.commands.lease import Lease, LeaseLostError
 from serving.commands.store import WITH_MESSAGES, Command, Kind, read_command
 from serving.commands.tables import COMMANDS, OUTBOX, STEPS, stored
 
 # A step's own retries have waited longer than a short outage already.
 MOST_DOUBLINGS = 6  # of a second: a minute
-# Taken anew before each customer; others may begin the same steps after it, to no harm.
-HELD_SECONDS = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -39,43 +39,88 @@ def erasure_message(customer_id: str, headers: Mapping[str, bytes]) -> Message:
 class Erasures:
     """Carries out the erasures whose requests are in the log."""
 
-    def __init__(self, tables: OwnTables, lease: Lease, erase: Erase) -> None:
+    def __init__(
+        self,
+        tables: OwnTables,
+        lease: Lease,
+        erase: Erase,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            tables: Where commands and their steps are.
+            lease: Who holds it carries them out.
+            erase: Forgets a customer.
+            clock: Seconds, which never go back.
+        """
         self._tables = tables
         self._lease = lease
         self._erase = erase
+        self._clock = clock
+        self._waits: dict[str, _Wait] = {}
 
     def round(self) -> int:
         """Go on with each erasure that is not at its end; return how many got there.
 
         Raises:
+            LeaseLostError: Another process has taken over, and goes on with them.
             CommandStoreError: The database does not answer.
         """
-        return sum(map(self._carry_out, self._tables.in_transaction(_to_be_done)))
+        found = self._tables.in_transaction(_not_at_their_end)
+        return sum(self._carry_out(command) for command in found if self._is_due(command))
 
     def _carry_out(self, command: Command) -> bool:
-        if not self._lease.hold(HELD_SECONDS):
+        # Before each customer; what others begin after it, both may do to no harm.
+        if not self._lease.hold():
             return False
+        journal = StoredJournal(self._tables, self._lease, command)
         try:
-            self._erase(command.request.body["customer_id"], StoredJournal(self._tables, command))
+            self._erase(command.request.body["customer_id"], journal)
         except SagaRefusedError as error:
             _log.warning("an erasure was refused", command=command.id, error=str(error))
+        except LeaseLostError:
+            raise
         except Exception as error:  # whatever a key store, a catalog or an object store raises
-            _log.warning("a step of an erasure failed", command=command.id, error=str(error))
+            _log.warning("an erasure is put off", command=command.id, error=str(error))
+            self._put_off(command)
             return False
         self._end(command)
         return True
 
+    def _is_due(self, command: Command) -> bool:
+        wait = self._waits.get(command.id)
+        return wait is None or self._clock() >= wait.until
+
+    def _put_off(self, command: Command) -> None:
+        before = self._waits.get(command.id)
+        doublings = 0 if before is None else min(before.doublings + 1, MOST_DOUBLINGS)
+        self._waits[command.id] = _Wait(doublings, self._clock() + 2**doublings)
+
     def _end(self, command: Command) -> None:
         now = stored(datetime.now(UTC))
         ending = update(COMMANDS).where(COMMANDS.c.id == command.id).values(ended_at=now)
-        self._tables.in_transaction(lambda connection: connection.execute(ending))
+
+        def end(connection: Connection) -> None:
+            self._lease.fence(connection)
+            connection.execute(ending)
+
+        self._tables.in_transaction(end)
+        self._waits.pop(command.id, None)
+
+
+class _Wait(NamedTuple):
+    doublings: int
+    until: float
 
 
 class StoredJournal:
-    """Keeps what became of the steps of a command."""
+    """Keeps what became of the steps of a command, for whoever holds the lease."""
 
-    def __init__(self, tables: OwnTables, command: Command) -> None:
+    def __init__(self, tables: OwnTables, lease: Lease, command: Command) -> None:
         self._tables = tables
+        self._lease = lease
         self._command_id = command.id
         self._outcomes = {one.step: Outcome(one.outcome) for one in command.steps.values()}
         self._tries = {one.step: one.tries for one in command.steps.values()}
@@ -85,7 +130,12 @@ class StoredJournal:
         return self._outcomes
 
     def note(self, step: str, outcome: Outcome, detail: str | None = None) -> None:
-        """Put on record what became of a step."""
+        """Put on record what became of a step.
+
+        Raises:
+            LeaseLostError: Another process has taken over, and keeps the record.
+            CommandStoreError: The database does not answer.
+        """
         tries = self._tries.get(step, 0) + 1
         mine = (STEPS.c.command_id == self._command_id, STEPS.c.step == step)
         row = {
@@ -98,6 +148,7 @@ class StoredJournal:
         }
 
         def replace(connection: Connection) -> None:
+            self._lease.fence(connection)
             connection.execute(delete(STEPS).where(*mine))
             connection.execute(insert(STEPS).values(row))
 
@@ -105,20 +156,10 @@ class StoredJournal:
         self._outcomes[step], self._tries[step] = outcome, tries
 
 
-def _to_be_done(connection: Connection) -> list[Command]:
+def _not_at_their_end(connection: Connection) -> list[Command]:
     sent = (
         WITH_MESSAGES.where(COMMANDS.c.kind == Kind.ERASURE, COMMANDS.c.ended_at.is_(None))
         .where(OUTBOX.c.sent_at.is_not(None))
         .order_by(OUTBOX.c.number)
     )
-    found = [read_command(connection, row) for row in connection.execute(sent).all()]
-    return [command for command in found if _is_due(command)]
-
-
-def _is_due(command: Command) -> bool:
-    now = datetime.now(UTC)
-    return all(
-        now >= step.at + timedelta(seconds=2 ** min(step.tries, MOST_DOUBLINGS))
-        for step in command.steps.values()
-        if step.outcome == Outcome.FAILED
-    )
+    return [read_command(connection, row) for row in connection.execute(sent).all()]

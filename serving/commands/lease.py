@@ -1,5 +1,6 @@
 """A lease: of several processes that do the same work, one does it at a time."""
 
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -9,11 +10,24 @@ from sqlalchemy import ColumnElement, Connection, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lakehouse.catalog_database import OwnTables
+from lakehouse.errors import LakehouseError
 from serving.commands.tables import LEASES, stored
 
 # Whoever is killed is replaced after so long. Clocks of machines that share a database may differ
 # by what it is longer than anything that is done under it.
 LEASE_SECONDS = 30.0
+
+
+def boot_seconds() -> float:
+    """Return the seconds since the machine was started, those that it slept included."""
+    # Elsewhere than on Linux there is no such clock, or the usual one is.
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class LeaseLostError(LakehouseError):
+    """Another process has taken the work over."""
 
 
 class Lease:
@@ -25,7 +39,7 @@ class Lease:
         name: str,
         *,
         seconds: float = LEASE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boot_seconds,
     ) -> None:
         """Ask for nothing yet.
 
@@ -33,7 +47,7 @@ class Lease:
             tables: Where leases are.
             name: The work.
             seconds: How long it is taken for.
-            clock: Seconds, which never go back.
+            clock: Seconds, which never go back, and go on while the machine sleeps.
         """
         self._tables = tables
         self._name = name
@@ -42,8 +56,10 @@ class Lease:
         self.holder = uuid.uuid4().hex
         self._ends = float("-inf")
 
-    def hold(self, at_least: float) -> bool:
-        """Take or prolong the lease if need be; tell whether it is held for so many seconds.
+    def hold(self, at_least: float = 0.0) -> bool:
+        """Take the lease or prolong it if need be; tell whether it is held for so many seconds.
+
+        One that is held at all is then held for half its length, unless the database is slow.
 
         Raises:
             CommandStoreError: The database does not answer.
@@ -64,10 +80,17 @@ class Lease:
             self._tables.in_transaction(lambda connection: connection.execute(ending))
         self._ends = float("-inf")
 
-    def is_held(self, connection: Connection) -> bool:
-        """Tell whether, in a transaction, nobody has taken it over; nobody will before its end."""
+    def fence(self, connection: Connection) -> None:
+        """Let a transaction go on only if nobody has taken the lease over; nobody will meanwhile.
+
+        Raises:
+            LeaseLostError: Somebody has.
+        """
         same = update(LEASES).where(*self._mine()).values(holder=self.holder)
-        return connection.execute(same).rowcount == 1
+        if connection.execute(same).rowcount != 1:
+            raise LeaseLostError(
+                f"another process has taken over {self._name!r}: what was done last is done again"
+            )
 
     def _mine(self) -> tuple[ColumnElement[bool], ...]:
         return (LEASES.c.name == self._name, LEASES.c.holder == self.holder)

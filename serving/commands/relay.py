@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import structlog
 from sqlalchemy import Connection, func, select, update
 
 from lakehouse.catalog_database import OwnTables
@@ -25,8 +24,6 @@ DELIVERY_SECONDS = 10.0
 # is on its way any more.
 HELD_SECONDS = DELIVERY_SECONDS + 2 * SETTLING_SECONDS
 
-_log = structlog.get_logger(__name__)
-
 
 class Relay:
     """Sends what waits in the outbox."""
@@ -41,6 +38,7 @@ class Relay:
 
         Raises:
             DeliveryError: The log did not take a message; what it took is marked.
+            LeaseLostError: Another relay has taken over, and sends them again.
             CommandStoreError: The database does not answer.
         """
         waiting = self._tables.in_transaction(_next_of_each_key)
@@ -55,17 +53,16 @@ class Relay:
         return len(delivery.sent)
 
     def mark(self, sent: Mapping[int, Sent]) -> None:
-        """Mark messages as sent, unless another relay has taken over.
+        """Mark messages as sent.
 
         Raises:
+            LeaseLostError: Another relay has taken over, and sends them again.
             CommandStoreError: The database does not answer.
         """
         at = stored(datetime.now(UTC))
 
         def mark(connection: Connection) -> None:
-            if not self._lease.is_held(connection):
-                _log.warning("the lease was lost: others send these again", messages=len(sent))
-                return
+            self._lease.fence(connection)
             for number, place in sent.items():
                 where = {"sent_at": at, "partition": place.partition, "offset": place.offset}
                 mine = (OUTBOX.c.number == number, OUTBOX.c.sent_at.is_(None))

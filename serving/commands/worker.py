@@ -60,7 +60,7 @@ class Worker:
         self._rounds: dict[str, Callable[[], int]] = {
             "relay": Relay(self._tables, self._lease, dispatch).round,
             "erasures": Erasures(self._tables, self._lease, erase_customer).round,
-            "audit": Audit(self._tables, catalog).round,
+            "audit": Audit(self._tables, self._lease, catalog).round,
         }
 
     def run(self, stop: Event, beat: Callable[[], None]) -> None:

@@ -1,5 +1,7 @@
 """An erasure is carried out step by step, and gone on with at the step it was at."""
 
+from dataclasses import dataclass
+
 import pytest
 from asked import Asking, FakeLog
 from pyiceberg.catalog import Catalog
@@ -9,10 +11,10 @@ from lakehouse.dispatch import Dispatch
 from lakehouse.privacy.erasure import ERASURES, INTENDED, WITHDRAWN, erase
 from lakehouse.privacy.keys import KeyStoreError
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
-from lakehouse.saga import Journal
+from lakehouse.saga import Journal, Outcome
 from lakehouse.settings import Settings
 from serving.commands.erasures import Erasures, StoredJournal
-from serving.commands.lease import Lease
+from serving.commands.lease import Lease, LeaseLostError
 from serving.commands.relay import Relay
 from serving.commands.status import Standing, Status
 from serving.commands.store import Command
@@ -36,12 +38,29 @@ def lease(database: OwnTables) -> Lease:
     return Lease(database, "commands")
 
 
+@dataclass
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def erasures(database: OwnTables, lease: Lease, keys: SqliteKeyStore, catalog: Catalog) -> Erasures:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def erasures(
+    database: OwnTables, lease: Lease, keys: SqliteKeyStore, catalog: Catalog, clock: Clock
+) -> Erasures:
     def erase_customer(customer_id: str, journal: Journal) -> object:
         return erase(keys, catalog, customer_id, journal)
 
-    return Erasures(database, lease, erase_customer)
+    return Erasures(database, lease, erase_customer, clock=clock)
 
 
 @pytest.fixture
@@ -137,33 +156,86 @@ def test_a_step_that_fails_says_why_and_is_tried_again_later(
     asking: Asking,
     asked: Command,
     erasures: Erasures,
-    keys: SqliteKeyStore,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(_: str) -> None:
+    def fails(*_: object) -> None:
         raise KeyStoreError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keys, "destroy", fails)
+        patch.setattr(SqliteKeyStore, "destroy", fails)
         assert [erasures.round() for _ in range(2)] == [0, 0]
     failed = asking.again(asked).steps["destroy-key"]
     assert (failed.outcome, failed.tries) == ("FAILED", 1), "not at once"
     assert failed.detail == "KeyStoreError: disk full"
     assert asking.standing(asked) == Standing(Status.SENT)
-    monkeypatch.setattr("serving.commands.erasures.MOST_DOUBLINGS", -100)
+    clock.now = 1
     assert erasures.round() == 1
     assert outcomes(asking, asked)["destroy-key"] == ("DONE", 2)
 
 
+def test_an_erasure_that_cannot_be_begun_is_tried_more_and_more_rarely(
+    asked: Command, database: OwnTables, lease: Lease, clock: Clock
+) -> None:
+    tried = []
+
+    def away(_customer_id: str, _journal: Journal) -> object:
+        tried.append(clock.now)
+        raise ConnectionError("the catalog is away")
+
+    erasures = Erasures(database, lease, away, clock=clock)
+    for second in range(200):
+        clock.now = second
+        assert erasures.round() == 0
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 127, 191]
+
+
+def test_who_lost_the_lease_puts_nothing_on_record(
+    asking: Asking, asked: Command, database: OwnTables, lease: Lease
+) -> None:
+    """Another worker takes over while a step is done: the first one's journal is closed."""
+
+    def overtaken(_customer_id: str, journal: Journal) -> None:
+        lease.hand_back()
+        assert Lease(database, "commands").hold()
+        journal.note("intend", Outcome.DONE)
+
+    with pytest.raises(LeaseLostError, match="commands"):
+        Erasures(database, lease, overtaken).round()
+    assert outcomes(asking, asked) == {}
+
+
+def test_who_lost_the_lease_ends_nothing(
+    asking: Asking, asked: Command, database: OwnTables, lease: Lease, erasures: Erasures
+) -> None:
+    other = Lease(database, "commands")
+
+    def overtaken(_customer_id: str, _journal: Journal) -> None:
+        lease.hand_back()
+        assert other.hold()
+
+    with pytest.raises(LeaseLostError, match="commands"):
+        Erasures(database, lease, overtaken).round()
+    other.hand_back()
+    assert erasures.round() == 1, "it is not at its end"
+    assert asking.standing(asked) == Standing(Status.ERASED)
+
+
 def test_who_was_never_there_is_refused_and_the_intention_withdrawn(
-    asking: Asking, database: OwnTables, lease: Lease, erasures: Erasures, catalog: Catalog
+    asking: Asking,
+    database: OwnTables,
+    lease: Lease,
+    erasures: Erasures,
+    clock: Clock,
 ) -> None:
     command = asking.erase("C-nobody")
     Relay(database, lease, Dispatch(FakeLog())).round()
-    assert [erasures.round() for _ in range(3)] == [0, 1, 0]
+    assert erasures.round() == 0
+    clock.now = 1
+    assert [erasures.round() for _ in range(2)] == [1, 0]
     standing = asking.standing(command)
     assert standing.status is Status.REFUSED
     assert "C-nobody" in (standing.detail or "")
     assert outcomes(asking, command) == {"intend": ("UNDONE", 2), "destroy-key": ("REFUSED", 1)}
-    assert summaries(catalog) == [INTENDED, WITHDRAWN]
-    assert records(catalog) == 0
+    assert summaries(asking.catalog) == [INTENDED, WITHDRAWN]
+    assert records(asking.catalog) == 0

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from lakehouse.catalog_database import OwnTables
 from lakehouse.delivery import DeliveryError
 from lakehouse.dispatch import Dispatch, Sent
-from serving.commands.lease import Lease
+from serving.commands.lease import Lease, LeaseLostError
 from serving.commands.relay import Relay
 from serving.commands.tables import LEASES
 
@@ -118,7 +118,8 @@ def test_who_lost_the_lease_marks_nothing(asking: Asking, database: OwnTables) -
     assert first.hold(1)
     lease_is_over(database)
     assert Lease(database, "commands").hold(1)
-    late.mark({1: Sent("market.trades", 0, 0)})
+    with pytest.raises(LeaseLostError, match="commands"):
+        late.mark({1: Sent("market.trades", 0, 0)})
     assert asking.again(command).sent is None
 
 
