@@ -41,6 +41,10 @@ class DeliveryError(LakehouseError):
         )
 
 
+class DeadProducerError(DeliveryError):
+    """The client cannot keep order any more and sends nothing, for good: another one may."""
+
+
 class BrokerUnavailableError(LakehouseError):
     """No broker answers, or it does not have the topics that events go to."""
 

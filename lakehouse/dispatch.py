@@ -7,7 +7,12 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
-from lakehouse.delivery import DELIVERY_TIMEOUT_SECONDS, DeliveryError, connected
+from lakehouse.delivery import (
+    DELIVERY_TIMEOUT_SECONDS,
+    DeadProducerError,
+    DeliveryError,
+    connected,
+)
 from lakehouse.kafka import ClientSettings
 
 Tag = TypeVar("Tag", bound=Hashable)
@@ -64,7 +69,7 @@ class Delivery(Generic[Tag]):
 
     Attributes:
         sent: By tag, where a message stands.
-        failure: The first that was not delivered, if any.
+        failure: The first that was not delivered, if any; rather that the client is dead.
     """
 
     sent: dict[Tag, Sent] = field(default_factory=dict)
@@ -120,7 +125,7 @@ class Dispatch(Generic[Tag]):
 
         def note(error: KafkaError | None, found: KafkaMessage) -> None:
             if error is not None:
-                self._fail(message, error.str())
+                self._fail(DeliveryError(message.topic, message.key, 1, error.str()))
                 return
             partition, offset = found.partition(), found.offset()
             self._delivery.sent[tag] = Sent(message.topic, int(partition or 0), int(offset or 0))
@@ -138,10 +143,15 @@ class Dispatch(Generic[Tag]):
                 )
             except BufferError:
                 if self._client.flush(self._timeout_seconds):
-                    self._fail(message, "the broker takes no more messages")
+                    cause = "the broker takes no more messages"
+                    self._fail(DeliveryError(message.topic, message.key, 1, cause))
                     return
             except KafkaException as error:
-                self._fail(message, error.args[0].str())
+                told: KafkaError = error.args[0]
+                # Whatever call met it, this one says it from then on.
+                is_dead = told.fatal() or told.code() == KafkaError._FATAL
+                kind = DeadProducerError if is_dead else DeliveryError
+                self._fail(kind(message.topic, message.key, 1, told.str()))
                 return
             else:
                 return
@@ -149,13 +159,11 @@ class Dispatch(Generic[Tag]):
     def deliver(self) -> Delivery[Tag]:
         """Wait until each message is acknowledged or has failed, and start afresh."""
         if waiting := self._client.flush(self._timeout_seconds):
-            self._delivery.failure = self._delivery.failure or DeliveryError(
-                "the log", None, waiting, f"no answer within {self._timeout_seconds:g} s"
-            )
+            cause = f"no answer within {self._timeout_seconds:g} s"
+            self._fail(DeliveryError("the log", None, waiting, cause))
         delivery, self._delivery = self._delivery, Delivery()
         return delivery
 
-    def _fail(self, message: Message, cause: str) -> None:
-        self._delivery.failure = self._delivery.failure or DeliveryError(
-            message.topic, message.key, 1, cause
-        )
+    def _fail(self, failure: DeliveryError) -> None:
+        if self._delivery.failure is None or isinstance(failure, DeadProducerError):
+            self._delivery.failure = failure

@@ -8,6 +8,7 @@ from threading import Event
 import structlog
 
 from lakehouse.catalog import load_catalog
+from lakehouse.delivery import DeadProducerError
 from lakehouse.dispatch import Dispatch
 from lakehouse.errors import first_line
 from lakehouse.kafka import client_settings
@@ -64,31 +65,36 @@ class Worker:
         }
 
     def run(self, stop: Event, beat: Callable[[], None]) -> None:
-        """Work until told to stop.
+        """Work until told to stop; another one works at once when this one ends.
 
         Args:
             stop: Set to end.
             beat: Called while all goes on, standing by included.
+
+        Raises:
+            DeadProducerError: It will send no more; a new process will.
         """
-        while not stop.is_set():
-            try:
-                done = self.round()
-            except Exception as error:  # whatever a database raises that is away
-                _log.warning("commands cannot be looked for", error=first_line(error))
-                done = None
-            else:
-                beat()
-            if not done:
-                stop.wait(PAUSE_SECONDS if done is None else POLL_SECONDS)
-        self.close()
+        try:
+            while not stop.is_set():
+                done = self._try_round(beat)
+                if not done:
+                    stop.wait(PAUSE_SECONDS if done is None else POLL_SECONDS)
+        finally:
+            self.close()
 
     def round(self) -> int | None:
-        """Do what there is to do now; return how much was done, or None if something failed."""
+        """Do what there is to do now; return how much was done, or None if something failed.
+
+        Raises:
+            DeadProducerError: It will send no more.
+            CommandStoreError: The database does not answer.
+        """
+        # By whoever stands by, too: the one that leads may be what they wait for.
+        self._tables.in_transaction(tell_of_outbox)
         leads = self._lease.hold(HELD_SECONDS)
         LEADS.set(leads)
         if not leads:
             return 0
-        self._tables.in_transaction(tell_of_outbox)
         done: list[int | None] = [self._attempt(name) for name in self._rounds]
         return None if None in done else sum(filter(None, done))
 
@@ -98,10 +104,23 @@ class Worker:
             self._lease.hand_back()
         self._tables.close()
 
+    def _try_round(self, beat: Callable[[], None]) -> int | None:
+        try:
+            done = self.round()
+        except DeadProducerError:
+            raise
+        except Exception as error:  # whatever a database raises that is away
+            _log.warning("commands cannot be looked for", error=first_line(error))
+            return None
+        beat()
+        return done
+
     def _attempt(self, name: str) -> int | None:
         # One that fails, since the log is away or a catalog, does not keep the others from it.
         try:
             return self._rounds[name]()
+        except DeadProducerError:
+            raise
         except Exception as error:
             FAILED_ROUNDS.labels(name).inc()
             _log.warning("a round failed", round=name, error=first_line(error))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from pyiceberg.catalog import Catalog
 
 from lakehouse.kafka import TRADES_TOPIC
@@ -71,10 +71,11 @@ class Asking:
 
 @dataclass
 class FakeLog:
-    """A Kafka client: what it is sent, it appends; it may refuse, or be interrupted."""
+    """A Kafka client: what it is sent, it appends; it may refuse, or be dead for good."""
 
     messages: list[tuple[str, bytes | None, bytes, dict[str, bytes]]] = field(default_factory=list)
     refuses: Callable[[bytes], bool] = lambda _payload: False
+    is_dead: bool = False
     queue: list[Callable[[], None]] = field(default_factory=list)
 
     def produce(
@@ -88,6 +89,8 @@ class FakeLog:
         headers: Any,
     ) -> None:
         assert partition == -1
+        if self.is_dead:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
 
         def answer() -> None:
             if self.refuses(value):

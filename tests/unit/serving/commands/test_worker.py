@@ -1,13 +1,17 @@
 """The worker does one thing after the other; what fails does not keep it from the rest."""
 
+from functools import partial
 from threading import Event
 
 import pytest
 from asked import CODEC, Asking, FakeLog
+from prometheus_client import REGISTRY
 
+from lakehouse.delivery import DeadProducerError
 from lakehouse.dispatch import Dispatch
 from lakehouse.privacy.sqlite_keys import SqliteKeyStore
 from lakehouse.settings import Settings
+from serving.commands.metrics import OLDEST_UNSENT_SECONDS
 from serving.commands.status import Status
 from serving.commands.worker import Worker
 
@@ -84,6 +88,39 @@ def test_while_the_log_is_away_what_it_has_is_gone_on_with(
     assert worker.round() == 2
     worker.close()
     assert CODEC.decode(log.messages[-1][2])["event_type"] == "CORRECTION"
+
+
+def test_one_whose_producer_is_dead_ends_and_lets_another_one_work(
+    asking: Asking, worker: Worker, log: FakeLog, settings: Settings
+) -> None:
+    asking.correct()
+    log.is_dead = True
+    stop = Event()
+    with pytest.raises(DeadProducerError, match=r"market\.trades"):
+        worker.run(stop, stop.set)
+    log.is_dead = False
+    other = Worker(settings, log=settings)
+    assert other.round() == 2
+    other.close()
+
+
+def test_how_long_messages_wait_is_told_by_who_stands_by_too(
+    asking: Asking, worker: Worker, log: FakeLog, settings: Settings
+) -> None:
+    waiting = partial(REGISTRY.get_sample_value, "lakehouse_commands_oldest_unsent_seconds")
+    log.refuses = lambda _: True
+    asking.correct()
+    worker.round()
+    standing_by = Worker(settings, log=settings)
+    OLDEST_UNSENT_SECONDS.set(0)
+    assert standing_by.round() == 0
+    assert waiting() > 0
+    log.refuses = lambda _: False
+    worker.round()
+    standing_by.round()
+    assert waiting() == 0
+    for one in (worker, standing_by):
+        one.close()
 
 
 def test_it_works_until_told_to_stop_and_lets_another_one_work(
