@@ -22,7 +22,7 @@ from serving.commands.store import WITH_MESSAGES, Command, Kind, read_command
 from serving.commands.tables import COMMANDS, OUTBOX, STEPS, stored
 
 # A step's own retries have waited longer than a short outage already.
-MOST_DOUBLINGS = 6  # of a second: a minute
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -95,8 +95,9 @@ class Erasures:
 
     def _put_off(self, command: Command) -> None:
         before = self._waits.get(command.id)
-        doublings = 0 if before is None else min(before.doublings + 1, MOST_DOUBLINGS)
-        self._waits[command.id] = _Wait(doublings, self._clock() + 2**doublings)
+        doubled = FIRST_WAIT_SECONDS if before is None else 2 * before.seconds
+        seconds = min(doubled, LONGEST_WAIT_SECONDS)
+        self._waits[command.id] = _Wait(seconds, self._clock() + seconds)
 
     def _end(self, command: Command) -> None:
         now = stored(datetime.now(UTC))
@@ -111,7 +112,7 @@ class Erasures:
 
 
 class _Wait(NamedTuple):
-    doublings: int
+    seconds: float
     until: float
 
 

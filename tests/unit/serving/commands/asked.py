@@ -71,10 +71,11 @@ class Asking:
 
 @dataclass
 class FakeLog:
-    """A Kafka client: what it is sent, it appends; it may refuse, or be dead for good."""
+    """A Kafka client: what it is sent, it appends; it may refuse, or die for good."""
 
     messages: list[tuple[str, bytes | None, bytes, dict[str, bytes]]] = field(default_factory=list)
     refuses: Callable[[bytes], bool] = lambda _payload: False
+    dies: bool = False
     is_dead: bool = False
     queue: list[Callable[[], None]] = field(default_factory=list)
 
@@ -102,8 +103,13 @@ class FakeLog:
         self.queue.append(answer)
 
     def flush(self, timeout: float) -> int:
+        if self.dies:  # as librdkafka does it: what waits fails, the call raises, later ones do not
+            self.dies, self.is_dead, self.refuses = False, True, lambda _: True
+        has_died = self.is_dead and bool(self.queue)
         while self.queue:
             self.queue.pop(0)()
+        if has_died:
+            raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, fatal=True))
         return 0
 
     def prices(self) -> list[str]:

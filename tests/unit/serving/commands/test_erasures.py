@@ -187,7 +187,7 @@ def test_an_erasure_that_cannot_be_begun_is_tried_more_and_more_rarely(
     for second in range(200):
         clock.now = second
         assert erasures.round() == 0
-    assert tried == [0, 1, 3, 7, 15, 31, 63, 127, 191]
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183]
 
 
 def test_who_lost_the_lease_puts_nothing_on_record(

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 from asked import Asking, FakeLog
+from confluent_kafka import KafkaException
 from sqlalchemy import update
 
 from lakehouse.catalog_database import OwnTables
-from lakehouse.delivery import DeliveryError
+from lakehouse.delivery import DeadProducerError, DeliveryError
 from lakehouse.dispatch import Dispatch, Sent
 from serving.commands.lease import Lease, LeaseLostError
 from serving.commands.relay import Relay
@@ -96,6 +97,17 @@ def test_what_fails_is_sent_again_before_what_follows(asking: Asking, database: 
     log.refuses = lambda _: False
     assert drain(relay) == 2
     assert [price.rstrip("0.") for price in log.prices()] == ["1", "2"]
+
+
+def test_of_a_producer_that_died_the_next_round_says_so(
+    asking: Asking, database: OwnTables
+) -> None:
+    asking.correct()
+    relay = relay_of(database, FakeLog(dies=True))
+    with pytest.raises(KafkaException):
+        relay.round()
+    with pytest.raises(DeadProducerError):
+        relay.round()
 
 
 def test_of_two_relays_one_works(asking: Asking, database: OwnTables) -> None:
