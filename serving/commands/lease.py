@@ -20,7 +20,7 @@ LEASE_SECONDS = 30.0
 
 def boot_seconds() -> float:
     """Return the seconds since the machine was started, those that it slept included."""
-    # Elsewhere than on Linux there is no such clock, or the usual one is.
+    # Only Linux has this clock.
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
