@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.expressions import In
+from pyiceberg.expressions import In, Reference
+from pyiceberg.expressions.literals import literal
 from pyiceberg.table import Table
 
 from lakehouse.resilience import retrying
@@ -49,7 +50,8 @@ def append_rows(
 def _missing(
     table: Table, column: str, rows: Sequence[Mapping[str, object]]
 ) -> list[Mapping[str, object]]:
-    asked = In(column, [str(row[column]) for row in rows])
+    values = {literal(str(row[column])) for row in rows}
+    asked = In(term=Reference(column), values=values)
     found = table.scan(asked, selected_fields=(column,)).to_arrow()
     known = set(found[column].to_pylist())
     return [row for row in rows if row[column] not in known]

@@ -53,6 +53,13 @@ def test_no_rows_are_no_commit(catalog: Catalog) -> None:
     assert catalog.load_table(RUNS).snapshots() == []
 
 
+def test_of_rows_that_are_to_be_there_once_only_new_ones_are_appended(catalog: Catalog) -> None:
+    for told in (["a'1"], ["a'1", "b"], ["b"]):
+        append_rows(catalog, RUNS, [run(one) for one in told], once_by="run_id")
+    assert ids(catalog) == ["a'1", "b"]
+    assert len(catalog.load_table(RUNS).snapshots()) == 2
+
+
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_commit_that_lost_a_race_is_tried_again(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, failures: int
