@@ -86,8 +86,12 @@ def lakehouse(words: Sequence[str], **environ: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says anything: of a verb that failed, why."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word")
+    """Return the last line that says anything: of a verb that failed, why.
+
+    What is indented is where in the code, of Python and of Java.
+    """
+    said = (line.rstrip() for line in reversed(text.splitlines()) if line[:1].strip())
+    return next(said, "no word")
 
 
 def state_of(driver: Driver, step: str | None = None) -> str:
