@@ -5,8 +5,13 @@ from contextlib import contextmanager
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.sql import Row, SparkSession
 
 from lakehouse.errors import LakehouseError
+from lakehouse.resilience import retrying
+
+# Streams commit every second; a few attempts find the gap between two commits.
+CONFLICT_BUDGET_SECONDS = 60.0
 
 # Two commits, each of which takes files away that the other needs; a snapshot that was tagged
 # while it was about to expire; a file that whoever expired a snapshot has deleted meanwhile.
@@ -46,3 +51,27 @@ def conflicts(what: str) -> Iterator[None]:
         raise CommitConflictError(
             f"{what}: another writer was faster: {said.partition(chr(10))[0]}"
         ) from error
+
+
+def committed(spark: SparkSession, what: str, sql: str) -> list[Row]:
+    """Have Iceberg commit to a table, again whenever another writer was faster.
+
+    Args:
+        spark: A session on the lake.
+        what: What is being done to which table, for the error.
+        sql: The statement; it changes nothing if its commit fails.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        CommitConflictError: Other writers were faster for as long as the budget lasts.
+    """
+
+    @retrying(on=CommitConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
+    def attempt() -> list[Row]:
+        with conflicts(what):
+            rows: list[Row] = spark.sql(sql).collect()
+            return rows
+
+    return attempt()

@@ -88,7 +88,8 @@ class BatchJob:
             NotLandedError: The lander has not passed the interval's end.
             AuditError: The result is not sound; nothing but the refused events was published.
             QualityError: It breaks a rule; likewise.
-            batch.poison.PoisonedIntervalError: Spark cannot compute it; nothing was published.
+            batch.poison.PoisonedIntervalError: Spark cannot compute it without any event that has
+                yet to be published either; nothing was published.
             lakehouse.isolation.PoisonedStreamError: Nor without so many events that the fault
                 cannot be theirs; likewise.
         """
@@ -179,9 +180,7 @@ class BatchJob:
         try:
             return self._publish(run, runs)
         except PoisonedIntervalError:
-            if self.dataset.pairs:
-                raise  # the speed layer decides: it meets events in the order of the log
-        self._isolate(run, runs)
+            self._isolate(run, runs)
         return self._publish(run, runs)
 
     def _publish(self, run: Run, runs: RunLog) -> Report:
@@ -197,7 +196,7 @@ class BatchJob:
 
     def _isolate(self, run: Run, runs: RunLog) -> None:
         """Note the events that keep a run from being computed, of those not yet published."""
-        due = within("ingested_at", [run.interval, *self._unpublished(run, runs)])
+        due = within("ingested_at", self._unpublished(run, runs))
 
         def compute(taken: Column) -> None:
             with self._working(run, runs) as work:

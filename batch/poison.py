@@ -1,7 +1,8 @@
 """What batch does about an interval that Spark cannot compute.
 
-Where the speed layer reads the topic too, the event is that layer's to find. Where it does not,
-batch looks for it by the same halving.
+It looks for the event as the speed layer does, by halving. Of a topic that both read, whoever meets
+it first finds it: only batch computes the longer bars and what customers did. What the speed layer
+has made of it by then, that layer takes back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,11 @@ from batch.dataset import Dataset
 from lakehouse.errors import LakehouseError, first_line
 from lakehouse.intervals import Interval
 from lakehouse.isolation import isolate, stands_among
-from lakehouse.poison import Place, is_of_data
+from lakehouse.poison import Layer, Place, is_of_data
 
 
 class PoisonedIntervalError(LakehouseError):
-    """Spark cannot compute with an event that passed every rule, and nobody knows yet which."""
+    """Spark cannot compute with an event that passed every rule."""
 
 
 @contextmanager
@@ -34,14 +35,9 @@ def naming_poison(dataset: Dataset, interval: Interval) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, LakehouseError) or not is_of_data(error):
             raise
-        advice = (
-            "the speed layer finds out which event it is and notes it in ops.poison_events; run "
-            "the interval again after that"
-            if dataset.pairs
-            else "it is no event that has yet to be published, nothing was set aside"
-        )
         raise PoisonedIntervalError(
-            f"Spark cannot compute {dataset.name} of {interval}: {advice}; {first_line(error)}"
+            f"Spark cannot compute {dataset.name} of {interval}: for no event that has yet to "
+            f"be published, so none was set aside; {first_line(error)}"
         ) from error
 
 
@@ -70,4 +66,4 @@ def isolate_among(
         compute(together)
         accepted = together
 
-    isolate(catalog, topic, records, take)
+    isolate(catalog, topic, records, take, layer=Layer.BATCH)

@@ -10,6 +10,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from batch.conflicts import committed
 from batch.quality import QualityError
 from lakehouse.catalog import CATALOG_NAME
 from lakehouse.errors import LakehouseError
@@ -61,7 +62,7 @@ class Branch:
         if of is not None:
             named = spark.sql(f"SELECT snapshot_id FROM {table}.refs WHERE name = '{of}'")
             since = f" AS OF VERSION {named.collect()[0].snapshot_id}"
-        spark.sql(f"ALTER TABLE {table} CREATE BRANCH `{self.name}`{since}")
+        self._commit(spark, f"ALTER TABLE {table} CREATE BRANCH `{self.name}`{since}")
 
     def clear(self, spark: SparkSession) -> None:
         """Take all rows off the branch; no file is touched."""
@@ -69,7 +70,8 @@ class Branch:
 
     def drop(self, spark: SparkSession) -> None:
         """Drop the branch, if it is there."""
-        spark.sql(f"ALTER TABLE {CATALOG_NAME}.{self.table} DROP BRANCH IF EXISTS `{self.name}`")
+        table = f"{CATALOG_NAME}.{self.table}"
+        self._commit(spark, f"ALTER TABLE {table} DROP BRANCH IF EXISTS `{self.name}`")
 
     def keep_as(self, spark: SparkSession, name: str) -> None:
         """Give what is on the branch another name, under which it stays."""
@@ -87,7 +89,7 @@ class Branch:
         )
         try:
             with table_span("publish", self.table):
-                spark.sql(forward).collect()
+                self._commit(spark, forward)
         # PySpark wraps those Java exceptions that it knows, and hands others over as they are.
         except (Py4JJavaError, PySparkException) as error:
             if "is not an ancestor of" not in str(error):
@@ -122,6 +124,10 @@ class Branch:
                     changes.create_tag(expected, keep_as)
         except CommitFailedException as error:
             raise conflict from error
+
+    def _commit(self, spark: SparkSession, sql: str) -> None:
+        # Another run may commit to the table's other branches at the same moment.
+        committed(spark, f"a commit of branch {self.name} of {self.table}", sql)
 
 
 @contextmanager

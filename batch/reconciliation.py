@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import structlog
 from pyiceberg.catalog import Catalog
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from batch.comparison import Comparison, compare, newest_versions
 from batch.conflicts import CommitConflictError, conflicts
@@ -30,6 +31,7 @@ from lakehouse.catalog import CATALOG_NAME
 from lakehouse.coverage import batch_coverage
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
+from lakehouse.poison import has_seen, poison_events, rid_of_poison
 from lakehouse.positions import LogPosition
 from lakehouse.progress import read_progress
 from lakehouse.resilience import retrying
@@ -114,12 +116,17 @@ class Reconciliation:
         return records
 
     def _reconcile(self, pair: Pair, covered: Mapping[int, int]) -> Record:
+        # Asked before its rows are read, and after batch's what batch leaves out: what the speed
+        # layer has yet to take back is no row to compare with.
+        rid_of = rid_of_poison(self.catalog, self.dataset.topic)
         # Rows move from speed to batch: whoever reads both reads speed first.
         speed_snapshot, speed = self._pinned(pair.speed)
         batch_snapshot, batch = self._pinned(pair.batch)
+        poison = poison_events(self.catalog, self.dataset.topic).keys() - rid_of
         # Read after: where a snapshot lacks retired rows, the mark is there.
         kept = pair.is_kept(retired_before(self.catalog.load_table(pair.batch)))
-        speed = newest_versions(speed.where(kept), list(pair.key_columns().values()))
+        sound = kept & ~F.expr(has_seen(poison))
+        speed = newest_versions(speed.where(sound), list(pair.key_columns().values()))
         meant = kept & pair.rows_like(speed)
         comparison = compare(
             batch.where(meant), speed, key=pair.key_columns(), time=pair.time, covered=covered

@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse.errors import LakehouseError, first_line
-from lakehouse.poison import Place, is_of_data, note_poison
+from lakehouse.poison import Layer, Place, is_of_data, note_poison
 from lakehouse.positions import LogPosition
 from lakehouse.transforms.events import position_of_record
 
@@ -31,7 +31,12 @@ class PoisonedStreamError(LakehouseError):
 
 
 def isolate(
-    catalog: Catalog, topic: str, records: DataFrame, take: Callable[[Sequence[Place]], None]
+    catalog: Catalog,
+    topic: str,
+    records: DataFrame,
+    take: Callable[[Sequence[Place]], None],
+    *,
+    layer: Layer,
 ) -> None:
     """Take records but for the events that Spark cannot compute with; note these.
 
@@ -41,6 +46,7 @@ def isolate(
         records: Log records, with ``topic_generation``, ``kafka_partition`` and ``kafka_offset``.
         take: Computes with the events at some places, which follow all that it has taken before,
             by partition and position; after an error it is as if it had not been asked.
+        layer: Who asks, and has nothing left of what it could not take.
 
     Raises:
         PoisonedStreamError: There are more than ``MOST_POISON``; none is noted.
@@ -68,7 +74,7 @@ def isolate(
 
     if places := _places(records):
         halve(places)
-        note_poison(catalog, topic, found)
+        note_poison(catalog, topic, found, layer)
         for place, error in found.items():
             at = LogPosition.decode(place.position).offset
             _log.error(

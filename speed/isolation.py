@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 
 import lakehouse.isolation
 from lakehouse.isolation import stands_among
-from lakehouse.poison import Place
+from lakehouse.poison import Layer, Place
 from speed.flow import Flow
 from speed.rows import keep
 
@@ -47,4 +47,4 @@ def isolate(
         finally:
             beat()
 
-    lakehouse.isolation.isolate(catalog, flow.topic, records, take)
+    lakehouse.isolation.isolate(catalog, flow.topic, records, take, layer=Layer.SPEED)

@@ -32,7 +32,7 @@ class Patience:
         return self._faults == ATTEMPTS
 
     def isolated(self) -> None:
-        """Note that they were."""
+        """Note that they were, by whichever layer."""
         self._faults = 0
 
     def wait_after(self, error: Exception) -> float:

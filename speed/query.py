@@ -28,11 +28,14 @@ from speed import metrics
 from speed.flow import Flow, observations
 from speed.isolation import Isolation, isolate
 from speed.patience import Patience
+from speed.retraction import take_back, to_take_back
 
 # Catching up in bites keeps a micro-batch, and what a crash repeats, to seconds.
 MAX_EVENTS_PER_BATCH = 100_000
 # How soon a stop request is noticed; the query itself does not wait for it.
 POLL_SECONDS = 0.5
+# Batch looks for poison for minutes before it publishes anything without it.
+POISON_EVERY_SECONDS = 10.0
 # After repeating a batch that a crash cut short, Spark 4.1's Kafka source tells how far it is
 # behind before it has looked (SPARK-55271). The batch is committed by then; the query is not.
 REPEATED_BATCH_FAULT = 'the return value of "scala.Option.get()" is null'
@@ -93,7 +96,15 @@ def run_query(
                 isolation=partial(isolate, catalog, flow, beat=note) if isolating else None,
             )
             has_started = True
-            wait(query, flow, stop, beat=note, upkeep=lambda: expire_history(catalog, flow))
+            is_outdated = wait(
+                query,
+                flow,
+                stop,
+                beat=note,
+                upkeep=lambda: expire_history(catalog, flow),
+                # Who goes to the log's end takes back what there is when the next one starts.
+                asks_to_restart=lambda: not once and bool(to_take_back(catalog, flow.topic)),
+            )
         except Exception as error:
             # A query that starts again may meet a broker that is away, as one that runs may.
             is_outage = has_started and isinstance(error, BrokerError)
@@ -112,7 +123,7 @@ def run_query(
             )
             stop.wait(seconds)
         else:
-            if once or not isolating:
+            if once or not (isolating or is_outdated):
                 return
             patience.isolated()
 
@@ -126,7 +137,7 @@ def start_query(
     once: bool,
     isolation: Isolation | None = None,
 ) -> StreamingQuery:
-    """Start a flow's query on its topic.
+    """Start a flow's query on its topic, once no row is made of what batch has set aside.
 
     Args:
         spark: The session.
@@ -140,6 +151,7 @@ def start_query(
     topic = flow.topic
     generation = current_generation(settings, catalog.load_table(landed_topics()[topic]), topic)
     checkpoint = settings.checkpoints / "speed" / f"{topic}.g{generation}"
+    take_back(spark, catalog, flow, checkpoint)
     source = (
         spark.readStream.format("kafka")
         .options(**{f"kafka.{key}": value for key, value in jvm_client_settings(settings).items()})
@@ -213,7 +225,8 @@ def wait(
     *,
     beat: Callable[[], None],
     upkeep: Callable[[], None],
-) -> None:
+    asks_to_restart: Callable[[], bool],
+) -> bool:
     """Wait until the query ends or a stop is asked for; then stop it between two batches.
 
     Args:
@@ -222,27 +235,38 @@ def wait(
         stop: Set when it shall stop.
         beat: Called while the query makes progress or has nothing to do.
         upkeep: Called once a minute.
+        asks_to_restart: Called every few seconds: whether the query must start anew.
+
+    Returns:
+        Whether it must.
 
     Raises:
         pyspark.errors.StreamingQueryException: The query failed.
     """
-    last_batch, kept_up_at = None, monotonic()
+    last_batch, kept_up_at, asked_at = None, monotonic(), monotonic()
+    is_outdated = False
     reports = metrics.BatchReports(flow.topic, flow.tables, _freshness)
     for table in flow.tables:
         metrics.EXPIRED.labels(table=table)  # from 0 on
-    while not stop.is_set():
-        if query.awaitTermination(POLL_SECONDS):
-            return
-        doing = query.status["message"]
-        progress = query.lastProgress
-        batch = progress["timestamp"] if progress else None
-        if progress and batch != last_batch:
-            _log.debug("progress", events=progress["numInputRows"], **progress["durationMs"])
-        reports.look(query, doing)
-        if batch != last_batch or doing.startswith("Waiting"):
-            last_batch = batch
-            beat()
-        if monotonic() - kept_up_at > EXPIRE_EVERY_SECONDS:
-            upkeep()
-            kept_up_at = monotonic()
-    query.stop()
+    try:
+        while not (stop.is_set() or is_outdated):
+            if query.awaitTermination(POLL_SECONDS):
+                return False
+            doing = query.status["message"]
+            progress = query.lastProgress
+            batch = progress["timestamp"] if progress else None
+            if progress and batch != last_batch:
+                _log.debug("progress", events=progress["numInputRows"], **progress["durationMs"])
+            reports.look(query, doing)
+            if batch != last_batch or doing.startswith("Waiting"):
+                last_batch = batch
+                beat()
+            if monotonic() - kept_up_at > EXPIRE_EVERY_SECONDS:
+                upkeep()
+                kept_up_at = monotonic()
+            if monotonic() - asked_at > POISON_EVERY_SECONDS:
+                is_outdated = asks_to_restart()
+                asked_at = monotonic()
+    finally:
+        query.stop()  # also when something else failed: another one is to begin
+    return is_outdated

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pyspark.sql import Row, SparkSession
 
-from batch.conflicts import CommitConflictError, conflicts
+from batch.conflicts import committed
 from batch.maintenance.partitions import Before
 from lakehouse.catalog import CATALOG_NAME
-from lakehouse.resilience import retrying
 
-# Streams commit every second; a few attempts find the gap between two commits.
-CONFLICT_BUDGET_SECONDS = 60.0
 # A partition with fewer small files is left alone until it has more: Iceberg's own default.
 FEWEST_FILES = 5
 # Nobody lists a file before its commit. This is longer than any commit takes, and Iceberg refuses
@@ -71,8 +67,10 @@ class Actions:
         Raises:
             CommitConflictError: As `compact`.
         """
-        self._attempt(
-            f"delete from {table}", f"DELETE FROM {CATALOG_NAME}.{table} WHERE {where.sql}"
+        committed(
+            self.spark,
+            f"delete from {table}",
+            f"DELETE FROM {CATALOG_NAME}.{table} WHERE {where.sql}",
         )
 
     def expire(self, table: str, snapshot_ids: Sequence[int]) -> int:
@@ -100,7 +98,8 @@ class Actions:
             CommitConflictError: As `compact`.
         """
         older_than = (now - ORPHAN_AGE).isoformat()
-        found = self._attempt(
+        found = committed(
+            self.spark,
             f"remove_orphan_files of {table}",
             _call(
                 "remove_orphan_files",
@@ -115,17 +114,8 @@ class Actions:
         return len(found)
 
     def _call(self, procedure: str, table: str, **named: str) -> Row:
-        (row,) = self._attempt(f"{procedure} of {table}", _call(procedure, table, **named))
+        (row,) = committed(self.spark, f"{procedure} of {table}", _call(procedure, table, **named))
         return row
-
-    def _attempt(self, what: str, sql: str) -> list[Any]:
-        @retrying(on=CommitConflictError, budget_seconds=CONFLICT_BUDGET_SECONDS)
-        def attempt() -> list[Any]:
-            with conflicts(what):
-                rows: list[Any] = self.spark.sql(sql).collect()
-                return rows
-
-        return attempt()
 
 
 def _call(procedure: str, table: str, **named: str) -> str:

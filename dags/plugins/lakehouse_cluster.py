@@ -22,6 +22,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from lakehouse_lineage import parent_of
 
 POLL_SECONDS = 3.0
+# Most drivers are done so soon that a task which waits itself is quicker than the triggerer.
+PATIENCE_SECONDS = 30.0
+# A scheduler that hears that a task goes on before it has heard that it waits takes it for lost.
+SETTLED_SECONDS = 10.0
 PAGE_SECONDS = 10.0
 # A master that was restarted is back within a minute.
 SILENCE_SECONDS = 600.0
@@ -32,6 +36,7 @@ UNKNOWN = "UNKNOWN"
 ENDED = (FINISHED, "FAILED", "KILLED", "ERROR", UNKNOWN)
 # Ours for one that runs on, beyond the step that is waited for.
 REACHED = "REACHED"
+OVER = (*ENDED, REACHED)
 # By step of a run: the line of its log that tells that the step is done.
 STEPS: Mapping[str, tuple[str, str]] = {
     "silver": ("written", "silver."),
@@ -81,8 +86,12 @@ def lakehouse(words: Sequence[str], **environ: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says anything: of a verb that failed, why."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word")
+    """Return the last line that says anything: of a verb that failed, why.
+
+    What is indented is where in the code, of Python and of Java.
+    """
+    said = (line.rstrip() for line in reversed(text.splitlines()) if line[:1].strip())
+    return next(said, "no word")
 
 
 def state_of(driver: Driver, step: str | None = None) -> str:
@@ -160,22 +169,21 @@ class DriverTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask the master again and again; one that is being restarted is waited for."""
         heard_at = time.monotonic()
+        await asyncio.sleep(SETTLED_SECONDS)
         while True:
-            # First of all: the task has just asked, and a scheduler that hears that a task goes on
-            # before it has heard that it waits takes it for lost.
-            await asyncio.sleep(POLL_SECONDS)
             try:
                 state = await asyncio.to_thread(state_of, self.driver, self.step)
                 heard_at = time.monotonic()
             except OSError:
                 state = UNKNOWN if time.monotonic() - heard_at > SILENCE_SECONDS else "SILENT"
-            if state in (*ENDED, REACHED):
+            if state in OVER:
                 yield TriggerEvent(state)
                 return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class LakehouseJob(BaseOperator):
-    """A verb that computes, as a driver on the Spark cluster; no worker waits for it.
+    """A verb that computes, as a driver on the Spark cluster; no worker waits for a long one.
 
     A retry finds the driver that an earlier try has submitted, and goes on watching it; only when
     that one ended badly, or is unknown to the cluster, it submits another. A task that was cleared
@@ -187,6 +195,7 @@ class LakehouseJob(BaseOperator):
         words: The verb and its options, templated; a list among them stands for its items.
         step: Be done when the run has come so far (see ``STEPS``); at its end if None.
         of: The driver of the step before, templated: it is watched on instead of another.
+        patience: The seconds that the task waits itself, before the triggerer does.
     """
 
     template_fields: Sequence[str] = ("words", "of")
@@ -198,13 +207,15 @@ class LakehouseJob(BaseOperator):
         words: Sequence[str],
         step: str | None = None,
         of: Any = None,
+        patience: float = PATIENCE_SECONDS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.words, self.step, self.of = words, step, of
+        self.patience = patience
 
     def execute(self, context: Any) -> Driver:
-        """Submit the verb, or find the driver that has it; then leave the wait to the triggerer."""
+        """Submit the verb, or find the driver that has it; leave a long wait to the triggerer."""
         store, series = context["task_state_store"], context["ti"].max_tries
         driver = self._known(store.get("driver"), series)
         state = state_of(driver, self.step) if driver else None
@@ -212,14 +223,29 @@ class LakehouseJob(BaseOperator):
             driver, state = self._submitted(context), "SUBMITTED"
         self.log.info("%s is %s", driver["driver_id"], state)
         store.set("driver", {**driver, "series": series})
-        if state not in (FINISHED, REACHED):
+        if state in (FINISHED, REACHED):
+            return driver
+        state = self._soon(driver)
+        if state not in OVER:
             self.defer(
                 trigger=DriverTrigger(driver, self.step),
                 method_name="ended",
                 kwargs={"driver": driver},
                 timeout=self.execution_timeout,
             )
-        return driver
+        return self.ended(context, state, driver)
+
+    def _soon(self, driver: Driver) -> str:
+        """Return a driver's state when it is over, or when patience is."""
+        deadline = time.monotonic() + self.patience
+        state = "RUNNING"
+        while state not in OVER and time.monotonic() < deadline:
+            time.sleep(min(POLL_SECONDS, deadline - time.monotonic()))
+            try:
+                state = state_of(driver, self.step)
+            except OSError:
+                return "SILENT"  # The triggerer waits for a master that is being restarted.
+        return state
 
     def ended(self, context: Any, event: str, driver: Driver) -> Driver:
         """Tell the driver's log; fail if it did not end well."""

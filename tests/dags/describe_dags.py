@@ -236,10 +236,12 @@ class Store(dict[str, Any]):
 STORES: dict[str, Store] = {}
 
 
-def try_job(store: str, series: int, of: Any = None, step: str | None = None) -> dict[str, Any]:
+def try_job(
+    store: str, series: int, of: Any = None, step: str | None = None, patience: float = 0.0
+) -> dict[str, Any]:
     """Let a task that submits to the cluster begin; return what it goes on with, or waits for."""
     job = sys.modules["lakehouse_cluster"].LakehouseJob(
-        task_id="job", words=["batch"], of=of, step=step
+        task_id="job", words=["batch"], of=of, step=step, patience=patience
     )
     kept = STORES.setdefault(store, Store())
     context = {"task_state_store": kept, "ti": SimpleNamespace(max_tries=series)}

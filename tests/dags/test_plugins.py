@@ -108,6 +108,18 @@ def test_a_task_adopts_what_runs_replaces_what_failed_and_is_begun_anew_when_cle
     assert try_job(series=7) == ("waits_for", "driver-6"), "cleared, it is"
 
 
+def test_a_driver_that_is_done_soon_is_waited_for_by_its_task(
+    master: Master, try_job: Callable[..., tuple[str, str]]
+) -> None:
+    master.states["driver-1"] = "FINISHED"
+    assert try_job(patience=20.0) == ("done", "driver-1")
+    master.states["driver-of-silver"] = "RUNNING"
+    asked = {"of": "driver-of-silver", "step": "silver", "series": 7}
+    assert try_job(**asked, patience=0.1) == ("waits_for", "driver-of-silver")
+    master.logs["driver-of-silver"] = WRITTEN
+    assert try_job(**asked, patience=20.0) == ("done", "driver-of-silver")
+
+
 def test_a_step_goes_on_with_the_driver_of_the_step_before(
     master: Master, try_job: Callable[..., tuple[str, str]]
 ) -> None:

@@ -18,7 +18,7 @@ from lakehouse.kafka import client_settings
 from schemas.registry import schema_registry
 from schemas.wire import EventCodec
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.stack, pytest.mark.drill, pytest.mark.timeout(1500)]
 
 SERVERS = (
     "trino",

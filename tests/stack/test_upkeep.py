@@ -17,12 +17,10 @@ from serving.history import HistoryError
 from serving.trino_engine import TrinoEngine
 from serving.views import view_names
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.drill, pytest.mark.timeout(900)]
 
 TABLES = (
     "bronze.market_trades",
-    "bronze.dead_letters",
-    "silver.trades",
     "silver.trades_rt",
     "gold.bars_1m_rt",
     "ops.runs",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from small_lake import SmallLake, trade
 import batch.datasets.trades
 from batch.idle import run_idle
 from batch.landing import NotLandedError
-from batch.publication import branches
+from batch.publication import Branch, branches
 from batch.quality import QualityError
 from batch.reconciliation import NotPublishedError
 from demo.oracle import compare, naive_bars, naive_days, naive_hours
@@ -238,6 +239,16 @@ def test_a_branch_is_dropped_when_its_run_fails(lake: SmallLake) -> None:
         raise RuntimeError
     for name in TABLES:
         assert "doomed" not in lake.catalog.load_table(name).refs()
+
+
+def test_runs_that_begin_at_once_have_a_branch_each(lake: SmallLake) -> None:
+    """Iceberg refuses a branch if somebody commits to the table at that moment."""
+    made = [Branch(TABLES[0], f"run_{number}") for number in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda one: one.create(lake.spark), made))
+        assert {one.name for one in made} <= lake.catalog.load_table(TABLES[0]).refs().keys()
+        list(pool.map(lambda one: one.drop(lake.spark), made))
+    assert not {one.name for one in made} & lake.catalog.load_table(TABLES[0]).refs().keys()
 
 
 def test_coverage_stops_at_the_first_gap(lake: SmallLake) -> None:

@@ -7,6 +7,7 @@ bound, a few are more than a column can add up.
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -18,17 +19,18 @@ from fill_log import fill
 from fills_lake import FillsLake
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from small_lake import EPOCH, RECORDS, SmallLake, trade
 from trade_log import payload
 
+import batch.activity
 import lakehouse.isolation
 import lakehouse.transforms.fills
 import lakehouse.transforms.trades
 from batch.datasets.trades import Trades as TradesDataset
 from batch.job import BatchJob
-from batch.poison import PoisonedIntervalError
 from batch.reconciliation import Reconciliation
-from demo.oracle import LoggedEvent, compare, naive_bars, naive_trades
+from demo.oracle import LoggedEvent, compare, naive_bars, naive_hours, naive_trades
 from demo.positions_oracle import naive_positions
 from ingestion.lander.lander import Lander
 from lakehouse.catalog import load_catalog
@@ -36,7 +38,7 @@ from lakehouse.delivery import producer_settings
 from lakehouse.intervals import Interval
 from lakehouse.isolation import MOST_POISON, PoisonedStreamError
 from lakehouse.kafka import TRADES_TOPIC
-from lakehouse.poison import is_of_data
+from lakehouse.poison import Layer, is_of_data
 from lakehouse.settings import Settings
 from schemas.registry import ContractRegistry
 from schemas.wire import EventCodec
@@ -46,11 +48,14 @@ from speed.flow import observations
 from speed.flows.trades import Trades
 from speed.isolation import isolate
 from speed.query import run_query
+from speed.retraction import take_back
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = NOW.replace(second=0)
+# Another minute of the same hour: its bar has room for a giant that the hour's has not.
+NEIGHBOUR = MINUTE.replace(minute=(MINUTE.minute + 1) % 60)
 LARGEST = Decimal("9999999999.99999999")
 # Sums of notionals have 22 digits before the point: a hundred of these fit, no more. Positions
 # have one less.
@@ -59,7 +64,8 @@ GIANTS, GIANT_FILLS = 100, 10
 UNBOUNDED = Decimal(10**21)
 TRADE_KEY = ("venue", "symbol", "trade_id", "event_time")
 HIDDEN = ("log_partition",)
-POISON_ID = 5_000
+POISON_ID, BATCH_POISON_ID = 5_000, 6_000
+FATAL = Decimal("12345.67")
 
 
 class CrashError(Exception):
@@ -86,6 +92,8 @@ class Outcome(NamedTuple):
     trades: str
     """What a comparison with the oracle says of the trades, the poison left out."""
     bars: str
+    batch_hours: str
+    """Likewise, of the hours that batch has made."""
     verdicts: list[str]
     restarts: float
 
@@ -130,11 +138,13 @@ class Loop(NamedTuple):
         ]
         trades = self.lake.rows("SELECT * FROM serving.trades")
         bars = self.lake.rows("SELECT * FROM serving.bars_1m")
+        hours = self.lake.rows("SELECT * FROM gold.bars_1h")
         return Outcome(
             poison,
             self.lake.rows("SELECT * FROM bronze.dead_letters"),
             str(compare(naive_trades(events), trades, key=TRADE_KEY, ignore=HIDDEN)),
             str(compare(naive_bars(events), bars, ignore=HIDDEN)),
+            str(compare(naive_hours(events, include_tombstones=True), hours, ignore=HIDDEN)),
             verdicts or [],
             metrics.RESTARTS._value.get(),
         )
@@ -192,6 +202,14 @@ def stages(
         lake.run("dlq", "redrive", "--json", "--reason", "poison")
         loop.stream()
         found["redriven after the fix"] = loop.look(loop.batch())
+        giant = numbered(BATCH_POISON_ID, event_time=NEIGHBOUR, **GIANT)
+        produce(settings, [giant, numbered(906, event_time=NEIGHBOUR)])
+        loop.stream()
+        found["poison to batch alone"] = loop.look(loop.batch())
+        produce(settings, [numbered(907, event_time=NEIGHBOUR), numbered(908)])
+        loop.stream()
+        found["taken back"] = loop.look()
+        found["batched without it"] = loop.look(loop.batch())
         yield found
 
 
@@ -257,6 +275,26 @@ def test_redriven_after_the_fix_it_counts(stages: dict[str, Outcome]) -> None:
     assert before.trades == after.trades
 
 
+def test_what_only_batch_cannot_compute_is_left_out_by_both(stages: dict[str, Outcome]) -> None:
+    """The minute has room for one more giant, and the speed layer has it; the hour has not."""
+    found = stages["poison to batch alone"]
+    assert found.verdicts == ["AGREE", "AGREE"]
+    [event] = (row for row in found.poison if row["layer"] == Layer.BATCH)
+    assert "ARITHMETIC_OVERFLOW" in event["error"]
+    codec = EventCodec(ContractRegistry(), 1_000_000)
+    for stage in ("poison to batch alone", "batched without it"):
+        letters = stages[stage].letters
+        told = sorted(codec.decode(letter["payload"])["trade_id"] for letter in letters)
+        assert told == [POISON_ID, BATCH_POISON_ID]
+        assert {letter["reason"] for letter in letters} == {"poison"}
+        assert stages[stage].batch_hours.startswith("EQUAL"), stages[stage].batch_hours
+    for stage in ("taken back", "batched without it"):
+        assert stages[stage].trades.startswith("EQUAL"), stages[stage].trades
+        assert stages[stage].bars.startswith("EQUAL"), stages[stage].bars
+        assert [row["layer"] for row in stages[stage].poison].count(Layer.SPEED) == 2
+    assert stages["batched without it"].verdicts == ["AGREE", "AGREE"]
+
+
 def isolated(lake: SmallLake, **options: Any) -> None:
     """Process what has been produced since, all of it in isolation."""
     rows = [
@@ -292,8 +330,6 @@ def test_a_position_goes_on_without_the_fill_that_it_cannot_hold(
     for event in (fill(1, customer_id="C-2"), poison, fill(20, side="SELL", **GIANT)):
         lake.produce(event)
     landed = lake.land()
-    with pytest.raises(PoisonedIntervalError, match=r"fills of .*NUMERIC_VALUE_OUT_OF_RANGE"):
-        lake.batch(landed)
     isolated(lake)
     lake.batch(landed)
     assert [record.verdict for record in lake.reconcile(landed)] == ["AGREE", "AGREE"]
@@ -307,6 +343,49 @@ def test_a_position_goes_on_without_the_fill_that_it_cannot_hold(
     )
     assert verdict.equal, verdict
     assert letter["reason"] == "poison"
+
+
+def test_a_fill_that_only_activity_cannot_hold_is_in_no_table(
+    spark: SparkSession,
+    spark_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    told = batch.activity.customer_activity_daily
+
+    def unable(fills: DataFrame, customers: DataFrame) -> DataFrame:
+        """An activity that Spark cannot compute with a fill of a certain size."""
+        divisor = F.when(F.col("notional") == FATAL, 0).otherwise(1)
+        notional = (F.col("notional") / divisor).cast("decimal(38,16)")
+        return told(fills.withColumn("notional", notional), customers)
+
+    monkeypatch.setattr(batch.activity, "customer_activity_daily", unable)
+    lake = FillsLake(spark, load_catalog(spark_settings), spark_settings)
+    poison = fill(1, price=FATAL, quantity=Decimal(1))
+    for event in (poison, fill(2)):
+        lake.produce(event)
+    lake.stream()
+    landed = lake.land()
+    lake.batch(landed)
+    assert [record.verdict for record in lake.reconcile(landed)] == ["AGREE", "AGREE"]
+    take_back(spark, lake.catalog, lake.flow, tmp_path / "no checkpoint")
+    lake.restart_speed()
+    lake.produce(fill(3))
+    lake.stream()
+    engine = SqlEngine(lake.catalog)
+    fills = engine.query("SELECT fill_id FROM serving.fills").to_pylist()
+    positions = engine.query("SELECT * FROM serving.positions").to_pylist()
+    activity = engine.query("SELECT fill_count FROM gold.customer_activity_daily").to_pylist()
+    letters = engine.query("SELECT reason FROM bronze.dead_letters").to_pylist()
+    engine.close()
+    kept = [one for one in lake.events() if one.event != poison]
+    verdict = compare(
+        naive_positions(kept), positions, key=("customer_id", "venue", "symbol"), ignore=HIDDEN
+    )
+    assert verdict.equal, verdict
+    assert sorted(row["fill_id"] for row in fills) == [2, 3]
+    assert activity == [{"fill_count": 1}]
+    assert letters == [{"reason": "poison"}]
 
 
 def test_what_batch_has_published_counts_and_is_not_set_aside(

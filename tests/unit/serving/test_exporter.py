@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pyiceberg.catalog import Catalog
 
 from lakehouse.catalog import load_catalog
-from lakehouse.poison import Place, note_poison
+from lakehouse.poison import Layer, Place, note_poison
 from lakehouse.progress import Progress
 from lakehouse.settings import Settings
 from schemas import tables
@@ -227,7 +227,7 @@ def test_of_models_the_newest_day_is_told_as_it_was_measured_last(lake: Lake) ->
 
 def test_poison_is_counted_by_topic_and_what_was_noted_twice_is_one(lake: Lake) -> None:
     for offset in (7, 7, 8):
-        note_poison(lake.catalog, TRADES, {Place(0, offset): "overflow"})
+        note_poison(lake.catalog, TRADES, {Place(0, offset): "overflow"}, Layer.SPEED)
     lake.exporter.read()
     assert lake.value("lakehouse_poison_events_total", topic=TRADES) == 2
     assert lake.value("lakehouse_poison_events_total", topic="crm.customers") == 0

@@ -1,7 +1,8 @@
 """The speed layer's query when something that it needs is away."""
 
+from contextlib import nullcontext
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
@@ -10,6 +11,9 @@ from lakehouse.kafka import BrokerError
 from lakehouse.settings import Settings
 from speed import patience, query
 from speed.flows.trades import Trades
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming import StreamingQuery
 
 
 class Attempts:
@@ -88,6 +92,53 @@ def test_a_broker_that_is_away_is_waited_for_once_it_has_been_there(
     monkeypatch.setattr(query, "wait", store_then_broker)
     attempts.run(settings)
     assert attempts.begun == 3
+
+
+def test_it_starts_again_without_what_batch_has_set_aside(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    attempts = Attempts(monkeypatch)
+    monkeypatch.setattr(query, "wait", lambda *_, **__: attempts.begun == 1)
+    attempts.run(settings)
+    assert attempts.begun == 2
+
+
+class Idle:
+    """Stands in for a query that has nothing to do."""
+
+    status: ClassVar[dict[str, str]] = {"message": "Waiting for data to arrive"}
+    lastProgress = None  # noqa: N815 - PySpark's name
+    stopped = 0
+
+    def awaitTermination(self, _seconds: float) -> bool:  # noqa: N802 - PySpark's name
+        return False
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_query_is_over_when_another_is_to_begin(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr(query, "POISON_EVERY_SECONDS", 0.0)
+
+    def asks_to_restart() -> bool:
+        if fails:
+            raise OSError("catalog")
+        return True
+
+    idle = Idle()
+    with pytest.raises(OSError, match="catalog") if fails else nullcontext():
+        assert query.wait(
+            cast("StreamingQuery", idle),
+            Trades(),
+            Event(),
+            beat=lambda: None,
+            upkeep=lambda: None,
+            asks_to_restart=asks_to_restart,
+        )
+    assert idle.stopped == 1
 
 
 def test_a_repeated_batch_is_no_failure(
