@@ -5,8 +5,11 @@ import re
 import yaml
 
 from infra.grafana.reference import PAGE
+from lakehouse.embedded import API_PORT
 from lakehouse.infra import INFRA
+from lakehouse.stack import api
 from lakehouse.stack.installation import PORTS
+from lakehouse.stack.profile import OWN
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -22,7 +25,9 @@ def test_every_job_is_on_the_page_and_no_other() -> None:
 
 def test_the_ports_are_those_of_the_stack() -> None:
     told = dict(re.findall(r"`lakehouse (\w+) [^|]*--metrics-port (\d+)`", TEXT))
-    by_hand = {told.pop(verb) for verb in ("feed", "files", "live", "commands")}
-    assert len(by_hand) == 4
+    by_hand = {told.pop(verb) for verb in ("feed", "files")}
+    assert len(by_hand) == 2
     assert not by_hand & {*map(str, PORTS.values())}
-    assert told == {verb: str(PORTS[f"{verb}-metrics"]) for verb in ("land", "speed", "metrics")}
+    assert told == {verb: str(PORTS[f"{verb}-metrics"]) for verb in OWN}
+    assert re.findall(r"`lakehouse api serve --port (\d+)`", TEXT) == [str(PORTS[api.NAME])]
+    assert PORTS[api.NAME] == API_PORT
