@@ -25,7 +25,8 @@ export class Bars {
       const known = this.#rows.get(row.window_start);
       present.add(row.window_start);
       if (known && known.last_offset > row.last_offset) continue;
-      if (known?.status === PROVISIONAL && row.status !== PROVISIONAL) confirmed += 1;
+      const wasOpen = known?.status === PROVISIONAL && !known.isUnmerged;
+      if (wasOpen && row.status !== PROVISIONAL) confirmed += 1;
       this.#put(row);
     }
     this.#forgetVanished(present, from);
