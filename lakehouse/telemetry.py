@@ -60,6 +60,12 @@ def configure_logging(process: str, level: str = "INFO", stream: TextIO | None =
     structlog.contextvars.bind_contextvars(process=process)
 
 
+def prepare_metrics() -> None:
+    """Have this process's metrics say what runs here, and nothing that nobody asks for."""
+    disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began, as a series of its own
+    BUILD.info({"version": version("lakehouse"), "python": platform.python_version()})
+
+
 def serve_metrics(
     port: int, registry: CollectorRegistry = REGISTRY, *, host: str = LOOPBACK
 ) -> WSGIServer:
@@ -73,7 +79,6 @@ def serve_metrics(
     Raises:
         OSError: The port is taken.
     """
-    disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began, as a series of its own: nobody asks
-    BUILD.info({"version": version("lakehouse"), "python": platform.python_version()})
+    prepare_metrics()
     server, _ = start_http_server(port, addr=host, registry=registry)
     return server

@@ -12,6 +12,8 @@ from lakehouse.settings import Settings
 
 # A tour is minutes on a busy machine; it is less than three on an idle one.
 DEADLINE_SECONDS = 1100.0
+# What is interrupted stops a handful of processes, each with half a minute's grace.
+STOP_SECONDS = 240.0
 LAKEHOUSE = (sys.executable, "-m", "lakehouse")
 DEMO = (*LAKEHOUSE, "demo")
 
@@ -38,4 +40,4 @@ def running_demo(
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(DEADLINE_SECONDS)
+            process.wait(STOP_SECONDS)

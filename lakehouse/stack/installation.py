@@ -45,6 +45,9 @@ PORTS = {
     "land-metrics": 9101,
     "speed-metrics": 9102,
     "metrics-metrics": 9103,
+    "live-metrics": 9106,
+    "commands-metrics": 9107,
+    "api": 8000,
 }
 # What follows a component's name where it has several ports.
 USES = ("-internal", "-controller", "-management", "-web", "-metrics")

@@ -12,6 +12,7 @@ from lakehouse.settings import Settings, get_settings
 from lakehouse.stack import (
     airflow,
     analysts,
+    api,
     kafka,
     minio,
     mlflow,
@@ -22,6 +23,15 @@ from lakehouse.stack import (
     trino,
 )
 from lakehouse.stack.installation import REGION, WAREHOUSE, Installation
+
+OWN: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "land": (400, ()),
+    "speed": (1600, ()),
+    embedded.LIVE: (320, ()),
+    embedded.COMMANDS: (200, ("run",)),
+    "metrics": (300, ()),
+}
+"""By verb of ours that runs until it is stopped, its MiB of memory and the words that follow it."""
 
 
 class ProfileError(LakehouseError):
@@ -75,6 +85,7 @@ def components(settings: Settings, environ: Mapping[str, str]) -> list[Component
         *_own(installation, environ),
         _trino(installation),
         _views(installation),
+        api.component(installation, environ),
         mlflow.component(installation),
         *airflow.components(installation),
         *prometheus.components(installation),
@@ -130,9 +141,9 @@ def _views(installation: Installation) -> Component:
 def _own(installation: Installation, environ: Mapping[str, str]) -> list[Component]:
     """Return our own processes, each with a page of metrics."""
     found = []
-    for name, memory_mib in {"land": 400, "speed": 1600, "metrics": 300}.items():
+    for name, (memory_mib, words) in OWN.items():
         port = installation.port(f"{name}-metrics")
-        options = ["--metrics-port", str(port), "--metrics-host", installation.listen_host]
+        options = [*words, "--metrics-port", str(port), "--metrics-host", installation.listen_host]
         found.append(
             embedded.long_running(
                 installation.settings,

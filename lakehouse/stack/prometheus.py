@@ -7,7 +7,7 @@ from lakehouse.components import Component, Launch, answers
 from lakehouse.distributions import distribution
 from lakehouse.infra import infra_file
 from lakehouse.monitoring import lay_out
-from lakehouse.stack import kafka, minio, postgresql, registry, spark, trino
+from lakehouse.stack import api, kafka, minio, postgresql, registry, spark, trino
 from lakehouse.stack.installation import Installation
 
 NAME = "prometheus"
@@ -19,7 +19,10 @@ PROMETHEUS_SECRETS = (f"{minio.NAME}-{minio.ROOT_USER}", f"{trino.NAME}-monitor"
 TARGETS = {
     "lander": ("land-metrics",),
     "speed": ("speed-metrics",),
+    "live": ("live-metrics",),
+    "api": (api.NAME,),
     "metrics": ("metrics-metrics",),
+    "commands": ("commands-metrics",),
     "kafka": (f"{kafka.NAME}-metrics",),
     "minio": (minio.NAME,),
     "trino": (trino.NAME,),

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,14 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 in a container.")
     ] = LOOPBACK,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="PEM file of a certificate and its key; with it, HTTPS and nothing else.",
+        ),
+    ] = None,
 ) -> None:
     """Answer HTTP until stopped: rows at /v1, their description at /openapi.json, a page at /.
 
@@ -49,7 +58,7 @@ def serve(
     """
     from serving.api.server import serve as serve_api
 
-    serve_api(get_settings("serving"), host=host, port=port)
+    serve_api(get_settings("serving"), host=host, port=port, certificate=certificate)
 
 
 @app.command()

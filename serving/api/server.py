@@ -1,15 +1,17 @@
 """The API as a process: what it is made of, and the server that it runs in."""
 
 import logging
+import ssl
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import structlog
 import uvicorn
-from prometheus_client import disable_created_metrics
 
 from lakehouse.embedded import API
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import NotRunningError, Settings
-from lakehouse.telemetry import configure_logging
+from lakehouse.telemetry import configure_logging, prepare_metrics
 from lakehouse.tracing import configure_tracing
 from serving.api.app import create_app
 from serving.api.gate import Gate
@@ -28,16 +30,29 @@ STOP_SECONDS = 2
 _log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, *, host: str, port: int) -> None:
+class CertificateError(LakehouseError):
+    """A file is no certificate with its key."""
+
+
+def serve(settings: Settings, *, host: str, port: int, certificate: Path | None = None) -> None:
     """Answer HTTP until the process is told to stop.
 
+    Args:
+        settings: Of the role that it asks others as.
+        host: Address to listen on.
+        port: Where to listen.
+        certificate: PEM file of a certificate and its key, to answer HTTPS; None for HTTP.
+
     Raises:
+        CertificateError: The file holds something else.
         LakehouseError: The API keys cannot be kept, or the engine's settings are wrong.
     """
+    if certificate is not None:
+        _check(certificate)
     configure_logging(API, settings.log_level)
     logging.getLogger("uvicorn").setLevel(settings.log_level)
     configure_tracing(API, settings.otlp_endpoint)
-    disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began, as a series of its own: nobody asks
+    prepare_metrics()
     with ExitStack() as held:
         keys = held.enter_context(closing(ApiKeys.of(settings)))
         local_key(settings, keys)
@@ -60,7 +75,17 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_certfile=certificate,
         )
+
+
+def _check(certificate: Path) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate)
+    except ssl.SSLError as error:
+        raise CertificateError(
+            f"{certificate} is no PEM file of a certificate and its key: {error}"
+        ) from error
 
 
 def _followed(settings: Settings, held: ExitStack) -> LiveStore | None:

@@ -31,16 +31,16 @@ export async function get(path, parameters = {}) {
   return response.json();
 }
 
-/** Return all rows of a path, page by page. */
+/** Return all pages of a path as one: their rows, and what the poorest of them says of itself. */
 export async function getAll(path, parameters = {}) {
-  const rows = [];
-  let cursor = null;
-  do {
-    const page = await get(path, { ...parameters, cursor });
-    rows.push(...page.data);
-    cursor = page.next;
-  } while (cursor != null);
-  return rows;
+  const all = await get(path, parameters);
+  for (let { next } = all; next != null; ) {
+    const page = await get(path, { ...parameters, cursor: next });
+    all.data.push(...page.data);
+    if (page.meta.degraded) all.meta = page.meta;
+    ({ next } = page);
+  }
+  return all;
 }
 
 /** Send a request with the key; throws ApiError for anything but a good answer. */

@@ -25,18 +25,19 @@ export class Bars {
       const known = this.#rows.get(row.window_start);
       present.add(row.window_start);
       if (known && known.last_offset > row.last_offset) continue;
-      if (known?.status === PROVISIONAL && row.status !== PROVISIONAL) confirmed += 1;
+      const wasOpen = known?.status === PROVISIONAL && !known.isUnmerged;
+      if (wasOpen && row.status !== PROVISIONAL) confirmed += 1;
       this.#put(row);
     }
     this.#forgetVanished(present, from);
     return confirmed;
   }
 
-  /** Take a row of the live tier. */
-  takeLive(row) {
+  /** Take a row that is not the merged view's: of the live tier, or of a degraded answer. */
+  takeUnmerged(row) {
     const known = this.#rows.get(row.window_start);
     if (known && known.last_offset >= row.last_offset) return;
-    this.#put({ ...row, status: PROVISIONAL, live: true });
+    this.#put({ ...row, isUnmerged: true });
   }
 
   /** Bars that have trades, the oldest first. */
@@ -60,11 +61,11 @@ export class Bars {
     this.#sorted = null;
   }
 
-  // A bar whose trades were all cancelled is in the view no more. One that came live may be too new
+  // A bar whose trades were all cancelled is in the view no more. One that is unmerged may be too new
   // for it.
   #forgetVanished(present, from) {
     for (const [start, row] of this.#rows) {
-      if (seconds(start) >= seconds(from) && !present.has(start) && !row.live) {
+      if (seconds(start) >= seconds(from) && !present.has(start) && !row.isUnmerged) {
         this.#rows.delete(start);
         this.#sorted = null;
       }

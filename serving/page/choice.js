@@ -6,6 +6,8 @@ export class Choice {
   #form;
   #select;
   #changed;
+  // By key: venue, symbol and the newest day that has bars.
+  #instruments = new Map();
   #listed = "";
 
   constructor(form, select, changed) {
@@ -28,18 +30,23 @@ export class Choice {
     return { ...option.dataset, interval: this.#form.elements.interval.value };
   }
 
-  /** Ask which instruments have bars. */
+  /**
+   * Ask which instruments have bars: of all days once, then of the newest on. An instrument whose
+   * days are all older than that shows when the page is opened again.
+   */
   async list() {
-    const days = await getAll("market/daily", { limit: 5000 });
-    const newest = new Map();
-    for (const { venue, symbol, business_date: lastDay } of days) {
-      newest.set(`${venue}:${symbol}`, { venue, symbol, lastDay });
+    const days = [...this.#instruments.values()].map(({ lastDay }) => lastDay).sort();
+    const { data } = await getAll("market/daily", { start: days.at(-1), limit: 5000 });
+    for (const { venue, symbol, business_date: lastDay } of data) {
+      this.#instruments.set(`${venue}:${symbol}`, { venue, symbol, lastDay });
     }
-    const listed = JSON.stringify([...newest.values()]);
+    const keys = [...this.#instruments.keys()].sort();
+    const instruments = keys.map((key) => this.#instruments.get(key));
+    const listed = JSON.stringify(instruments);
     if (listed === this.#listed) return;
     this.#listed = listed;
     const before = this.current;
-    this.#fill([...newest.values()], before ?? this.#wanted());
+    this.#fill(instruments, before ?? this.#wanted());
     const now = this.current;
     if (before?.venue !== now?.venue || before?.symbol !== now?.symbol) this.#changed(now);
   }

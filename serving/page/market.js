@@ -7,7 +7,8 @@ import { repeat } from "./repeat.js";
 import { follow } from "./stream.js";
 
 const POLL_SECONDS = 5;
-// Every so many polls all is asked for, since a correction may be of any bar.
+// Every so many polls all is asked for, since a correction may be of any bar; and until an answer is
+// whole.
 const POLLS_PER_RELOAD = 12;
 // What the polls between ask for: bars that may still turn, as far back as batch is late by custom.
 const TURNING_MINUTES = 180;
@@ -20,7 +21,8 @@ export class Market {
   #on;
   #bars = new Bars();
   #start;
-  #polls = 0;
+  #hasAnswer = false;
+  #pollsToReload = 0;
   #spread = null;
   #liveBar = null;
   #isDue = false;
@@ -52,16 +54,24 @@ export class Market {
 
   async #poll() {
     const { venue, symbol, interval } = this.#choice;
-    const from = this.#polls % POLLS_PER_RELOAD === 0 ? this.#start : this.#turningFrom();
+    const isReload = this.#pollsToReload === 0;
+    const from = isReload ? this.#start : this.#turningFrom();
     const wanted = { venue, symbol, interval, start: from, limit: ROWS_PER_PAGE };
-    const page = await get("bars", wanted);
-    const more = page.next ? await getAll("bars", { ...wanted, cursor: page.next }) : [];
+    const { data, meta } = await getAll("bars", wanted);
     if (this.#signal.aborted) return;
-    const confirmed = this.#bars.takeMerged([...page.data, ...more], { from });
-    this.#on.meta(page.meta);
-    this.#on.bars(this.#bars.all, { first: this.#polls === 0 });
-    if (this.#polls > 0 && confirmed) this.#on.confirmed(confirmed);
-    this.#polls += 1;
+    const first = !this.#hasAnswer;
+    this.#hasAnswer = true;
+    this.#on.meta(meta);
+    if (meta.degraded) {
+      // Bars that it lacks may be in the view all the same.
+      this.#pollsToReload = 0;
+      for (const row of data) this.#bars.takeUnmerged(row);
+    } else {
+      this.#pollsToReload = (isReload ? POLLS_PER_RELOAD : this.#pollsToReload) - 1;
+      const confirmed = this.#bars.takeMerged(data, { from });
+      if (!first && confirmed) this.#on.confirmed(confirmed);
+    }
+    this.#on.bars(this.#bars.all, { first });
     this.#quote();
     await this.#pollSpread();
     this.#quote();
@@ -81,14 +91,14 @@ export class Market {
     if (relation === "spreads_1m") this.#takeSpread(row);
     if (relation === "bars_1m") {
       if (row.trade_count > 0 && !hasSeenMore(this.#liveBar, row)) this.#liveBar = row;
-      if (this.#choice.interval === "1m") this.#bars.takeLive(row);
+      if (this.#choice.interval === "1m") this.#bars.takeUnmerged(row);
     }
     this.#drawSoon();
   }
 
   // Rows come faster than they can be seen: once for each picture suffices.
   #drawSoon() {
-    if (this.#isDue || this.#polls === 0) return;
+    if (this.#isDue || !this.#hasAnswer) return;
     this.#isDue = true;
     requestAnimationFrame(() => {
       this.#isDue = false;

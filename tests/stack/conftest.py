@@ -54,6 +54,7 @@ ORDER = (
     "test_models",
     "test_trino",
     "test_upkeep",
+    "test_serving",
     "test_panels",
     "test_outages",
 )

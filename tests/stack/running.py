@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -17,12 +19,15 @@ from typing import Any, ClassVar
 import psutil
 from embedded_lake import LAKEHOUSE, EmbeddedLake, LogRecord, read_topic
 
+from ingestion.producer import EventProducer
 from lakehouse.catalog import load_catalog
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Role, Settings, roles_folder
 from lakehouse.stack.installation import Installation
 from lakehouse.stack.profile import components
+from schemas.registry import schema_registry
+from schemas.wire import EventCodec
 from serving.trino_engine import TrinoEngine
 
 UP_SECONDS = 600.0
@@ -68,6 +73,26 @@ class RunningStack(EmbeddedLake):
                     name = executor["appname"] if "appname" in executor else executor["appid"]
                     found.setdefault(name, set()).add(worker)
         return found
+
+    def trade(self, symbol: str) -> dict[str, Any]:
+        """Send a trade of now to the log and return the event."""
+        ingest = self.role("ingest")
+        codec = EventCodec(schema_registry(ingest), ingest.max_payload_bytes)
+        event = {
+            "event_type": "TRADE",
+            "venue": "binance_spot",
+            "symbol": symbol,
+            "trade_id": time.time_ns(),
+            "event_time": datetime.now(UTC),
+            "price": Decimal(1),
+            "quantity": Decimal(1),
+            "quantity_unit": "BASE",
+        }
+        with EventProducer.connect(
+            client_settings(ingest), codec.encode, max_payload_bytes=ingest.max_payload_bytes
+        ) as producer:
+            producer.send(event)  # type: ignore[arg-type]
+        return event
 
     @contextmanager
     def memory_watched(self) -> Iterator[list[int]]:

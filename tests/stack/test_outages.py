@@ -4,19 +4,15 @@ import json
 import time
 from collections.abc import Mapping, Set
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from accounting import check_accounts, check_view, judge, market
 from stack.running import RunningStack
 
-from ingestion.producer import EventProducer
 from lakehouse import operations
 from lakehouse.components import READY, selected
 from lakehouse.errors import LakehouseError
-from lakehouse.kafka import client_settings
 from schemas.registry import schema_registry
-from schemas.wire import EventCodec
 
 pytestmark = [pytest.mark.stack, pytest.mark.drill, pytest.mark.timeout(1500)]
 
@@ -33,26 +29,6 @@ SERVERS = (
 AWAY_SECONDS = 8.0
 # What docs/outages.md promises.
 RECOVERED_SECONDS = 180.0
-
-
-def send_mark(stack: RunningStack, name: str) -> None:
-    """Send a trade of an instrument of its own."""
-    ingest = stack.role("ingest")
-    codec = EventCodec(schema_registry(ingest), ingest.max_payload_bytes)
-    with EventProducer.connect(
-        client_settings(ingest), codec.encode, max_payload_bytes=ingest.max_payload_bytes
-    ) as producer:
-        mark = {
-            "event_type": "TRADE",
-            "venue": "binance_spot",
-            "symbol": name,
-            "trade_id": time.time_ns(),
-            "event_time": datetime.now(UTC),
-            "price": Decimal(1),
-            "quantity": Decimal(1),
-            "quantity_unit": "BASE",
-        }
-        producer.send(mark)  # type: ignore[arg-type]
 
 
 def is_visible(stack: RunningStack, name: str) -> bool:
@@ -108,7 +84,7 @@ def test_each_server_goes_away_and_comes_back(
             stack.restart(server)
             back_at = time.monotonic()
             name = f"BACK_{server.upper().replace('-', '_')}"
-            send_mark(stack, name)
+            stack.trade(name)
             stack.wait_until(lambda name=name: is_visible(stack, name), f"{name} is visible")  # type: ignore[misc]
             recovered[server] = time.monotonic() - back_at
             # Also what depends on it has sat the outage out: nobody starts it again.

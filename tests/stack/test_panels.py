@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 # A rate needs two looks, a recording rule one more, and a loaded machine takes its time.
 DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 1.0
-OURS = {"lander", "speed", "metrics", "prometheus"}
+OURS = {"lander", "speed", "live", "api", "commands", "metrics"}
 SOURCES = {
     *("contracts", "log", "tables", "runs", "batch"),
     *("reconciliations", "upkeep", "dead_letters", "poison", "model_checks"),
@@ -45,9 +45,9 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
 
 
 def test_our_processes_answer(prometheus: Prometheus) -> None:
-    assert prometheus.jobs() >= OURS
-    versions = prometheus.query('lakehouse_build_info{job=~"lander|speed|metrics"}')
-    assert {sample["metric"]["job"] for sample in versions} == {"lander", "speed", "metrics"}
+    assert prometheus.jobs() >= {*OURS, "prometheus"}
+    versions = prometheus.query(f'lakehouse_build_info{{job=~"{"|".join(sorted(OURS))}"}}')
+    assert {sample["metric"]["job"] for sample in versions} == OURS
 
 
 def test_the_exporter_reads_every_source(prometheus: Prometheus) -> None:

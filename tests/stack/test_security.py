@@ -35,7 +35,13 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from stack.running import RunningStack
 
-from lakehouse.kafka import GROUP_PREFIX, TRADES_TOPIC, broker_answers, client_settings
+from lakehouse.kafka import (
+    GROUP_PREFIX,
+    LIVE_BARS_TOPIC,
+    TRADES_TOPIC,
+    broker_answers,
+    client_settings,
+)
 from lakehouse.settings import Role, Settings
 from lakehouse.stack import kafka, mlflow, postgresql, spark
 from lakehouse.stack import minio as store
@@ -88,9 +94,17 @@ def test_kafka_lets_in_whoever_knows_a_password_over_tls_only(stack: RunningStac
     assert not broker_answers(stranger), "the server's certificate is signed by our authority"
 
 
-@pytest.mark.parametrize("role", ["batch", "speed", "serving", "orchestration"])
-def test_only_producers_write_to_the_log(stack: RunningStack, role: Role) -> None:
-    error = delivery_error(stack.role(role), TRADES_TOPIC)
+@pytest.mark.parametrize(
+    ("role", "topic"),
+    [
+        *((role, TRADES_TOPIC) for role in ("batch", "speed", "serving", "orchestration")),
+        *((role, LIVE_BARS_TOPIC) for role in ("ingest", "speed")),
+    ],
+)
+def test_only_producers_write_events_and_only_who_serves_live_rows(
+    stack: RunningStack, role: Role, topic: str
+) -> None:
+    error = delivery_error(stack.role(role), topic)
     assert error is not None
     assert error.code() in {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -144,7 +158,7 @@ def test_a_right_that_nobody_grants_any_more_ends_with_the_next_start(stack: Run
 
 
 LISTENERS = ("kafka-internal", "kafka-controller")
-COMPONENTS = ("postgresql", "minio", "registry", "trino", "mlflow")
+COMPONENTS = ("postgresql", "minio", "registry", "trino", "mlflow", "api")
 DESCRIBE_QUORUM = 55
 
 

@@ -5,7 +5,7 @@ from conftest import OpenPage
 from drawing import inked_pixels
 from market_rows import bar, price
 from playwright.sync_api import Page, expect
-from served_market import BATCH_MINUTES, MINUTES, ServedMarket
+from served_market import BATCH_MINUTES, MINUTES, ServedMarket, wait_until
 
 pytestmark = pytest.mark.web
 
@@ -56,10 +56,11 @@ def test_a_bar_turns_when_batch_has_confirmed_it(open_page: OpenPage, market: Se
     page.evaluate(ANNOUNCED)
     poll(page)
     hollow = inked_pixels(page)
+    assert hollow > 0
     confirmed = [bar(n, "binance_coinm", "BTCUSD_PERP") for n in range(BATCH_MINUTES, MINUTES)]
     market.append("gold.bars_1m", confirmed)
     expect(page.locator("#layers")).to_have_text(f"{MINUTES} of {MINUTES}")
-    assert inked_pixels(page) > hollow * 1.05
+    wait_until(lambda: inked_pixels(page) > hollow * 1.05, "the bars are filled")
     poll(page)
     # Told once, and nothing else: what a screen reader says must be worth hearing.
     assert page.evaluate("announced") == ["Batch has confirmed 5 bars."]

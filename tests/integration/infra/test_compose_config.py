@@ -16,6 +16,7 @@ pytestmark = pytest.mark.stack
 CORE = {
     *("init", "postgresql", "minio", "kafka", "registry", "tables", "land", "speed", "trino"),
     *("views", "metrics", "spark-master", "spark-worker-1", "spark-worker-2"),
+    *("live", "api", "commands"),
 }
 ORCHESTRATION = {
     *("airflow-api", "airflow-scheduler", "airflow-dags", "airflow-triggerer", "spark-drivers"),

@@ -19,7 +19,7 @@ ONLY_IN_CONTAINERS = {"init"} | BY_HAND | OFFICIAL
 # By volume that several services have, who may write it; the others read.
 SHARED = {
     **{volume: {"init"} for volume in ("tls", "secrets", "roles")},
-    "keys": {"produce", "customers", "erase", "airflow-scheduler"},
+    "keys": {"produce", "commands", "customers", "erase", "airflow-scheduler"},
     "drop": {"files", "airflow-scheduler", "airflow-triggerer"},
     "airflow": {*AIRFLOW},
 }

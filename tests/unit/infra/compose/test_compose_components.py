@@ -11,7 +11,7 @@ from infra.compose.check import ASKED_BY_OTHERS
 from lakehouse.components import Component
 from lakehouse.infra import CHECKOUT, infra_file
 from lakehouse.settings import Settings
-from lakehouse.stack import minio, mlflow, prometheus, spark
+from lakehouse.stack import api, minio, mlflow, profile, prometheus, spark
 from lakehouse.stack.certificates import Authority
 
 # What a service waits for that its component does not come after, beside `init`.
@@ -113,7 +113,10 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
         if "LAKEHOUSE_OTLP_ENDPOINT" in service.get("environment", {})
     }
     assert told == dict.fromkeys(
-        ("land", "speed", "spark-drivers", "batch", "reconcile", "backfill", "maintain"),
+        (
+            *("land", "speed", "live", "commands", "api"),
+            *("spark-drivers", "batch", "reconcile", "backfill", "maintain"),
+        ),
         "${LAKEHOUSE_OTLP_ENDPOINT:-http://jaeger:4318}",
     )
 
@@ -121,7 +124,7 @@ def test_what_traces_its_work_is_told_where_to_send_it(services: dict[str, Servi
 def test_every_server_that_is_not_ours_has_its_configuration_in_infra(
     services: dict[str, Service],
 ) -> None:
-    ours = {"land", "speed", "metrics"}
+    ours = {*profile.OWN, api.NAME}
     elsewhere = {
         "registry": "apicurio",
         "logs": "fluent-bit",

@@ -13,7 +13,7 @@ from lakehouse.stack import spark
 from lakehouse.stack.foreground import WATCHER_MIB
 from lakehouse.stack.installation import Installation
 
-PRINTED_BUDGETS_GIB = {"core": 12, "orchestration": 18}
+PRINTED_BUDGETS_GIB = {"core": 13, "orchestration": 19}
 # By service with a Spark driver, the role that its command takes.
 DRIVERS: dict[str, Role] = {
     "speed": "speed",

@@ -19,6 +19,8 @@ NETWORKS = {
     "registry": {"ingest", "storage"},
     "tables": {"ingest", "storage"},
     "land": {"ingest", "storage"},
+    "live": {"ingest", "storage"},
+    "commands": {"ingest", "storage"},
     "produce": {"ingest"},
     "files": {"storage"},
     "spark-master": {"compute"},
@@ -38,6 +40,7 @@ NETWORKS = {
     "trino": {"serving", "storage"},
     "views": {"serving"},
     "metrics": {"ingest", "serving", "storage"},
+    "api": {"ingest", "serving", "storage"},
     "sql": {"serving"},
     "customers": {"storage"},
     "erase": {"storage"},
@@ -64,6 +67,11 @@ APART = [
     ("produce", "trino"),
     ("land", "spark-master"),
     ("land", "grafana"),
+    ("live", "spark-master"),
+    ("live", "grafana"),
+    ("commands", "spark-master"),
+    ("commands", "grafana"),
+    ("api", "spark-master"),
     ("trino", "kafka"),
     ("trino", "spark-master"),
     ("mlflow", "kafka"),
@@ -82,6 +90,8 @@ ASKS = {
     "registry": {"postgresql"},
     "tables": {"postgresql", "minio", "registry"},
     "land": {"kafka", "registry", "postgresql", "minio", "jaeger"},
+    "live": {"kafka", "registry", "postgresql", "minio", "jaeger"},
+    "commands": {"kafka", "postgresql", "minio", "jaeger"},
     "produce": {"kafka", "registry"},
     "files": {"postgresql", "minio"},
     "spark-worker-1": EXECUTORS_ASK | {"spark-worker-2"},
@@ -109,9 +119,11 @@ ASKS = {
     "customers": {"postgresql", "minio"},
     "erase": {"postgresql", "minio"},
     "metrics": {"kafka", "postgresql", "minio"},
+    "api": {"kafka", "registry", "postgresql", "minio", "trino", "mlflow", "jaeger"},
     "mlflow": {"postgresql", "minio"},
     "prometheus": {
         *("alertmanager", "kafka", "land", "metrics", "minio", "postgresql-exporter"),
+        *("api", "commands", "live"),
         *("registry", "speed", "jaeger", "loki"),
         *("spark-master", "spark-worker-1", "spark-worker-2", "trino"),
     },
@@ -170,7 +182,8 @@ def test_what_is_published_is_on_the_loopback_at_its_usual_port(
             published[name] = int(host)
     # What people ask. Log, tables and Spark are not to be had from outside.
     assert set(published) == {
-        *("trino", "airflow-api", "mlflow", "grafana", "prometheus", "alertmanager", "jaeger"),
+        *("trino", "api", "airflow-api", "mlflow"),
+        *("grafana", "prometheus", "alertmanager", "jaeger"),
     }
 
 

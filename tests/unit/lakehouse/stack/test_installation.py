@@ -8,8 +8,9 @@ import pytest
 from cryptography import x509
 from joserfc import jwt
 
+from lakehouse import embedded
 from lakehouse.settings import Settings, roles_folder
-from lakehouse.stack import airflow, certificates, profile, spark
+from lakehouse.stack import airflow, api, certificates, profile, spark
 from lakehouse.stack.certificates import Authority
 from lakehouse.stack.installation import PORTS, ROLES, Installation, service_of
 
@@ -134,13 +135,17 @@ def serial(authority: Authority) -> int:
     return x509.load_pem_x509_certificate(pem).serial_number
 
 
-def test_the_stack_has_a_budget_of_twelve_gib_and_airflow_with_its_jobs_one_of_its_own(
+def test_the_stack_has_a_budget_and_airflow_with_its_jobs_and_who_serves_programs_have_their_own(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profile, "distribution", lambda *_: settings.cache)
     known = profile.components(settings, {})
     servers = [component for component in known if component.launch is not None]
     assert all(server.memory_mib for server in servers)
-    own = {spark.DRIVERS, airflow.API, *airflow.OTHERS}
-    assert sum(server.memory_mib for server in servers if server.name not in own) <= 12 * 1024
-    assert sum(server.memory_mib for server in servers if server.name in own) <= 6 * 1024
+    apart = {
+        6: {spark.DRIVERS, airflow.API, *airflow.OTHERS},
+        1: {api.NAME, embedded.LIVE, embedded.COMMANDS},
+    }
+    others = {server.name for server in servers} - set().union(*apart.values())
+    for gib, names in {12: others, **apart}.items():
+        assert sum(s.memory_mib for s in servers if s.name in names) <= gib * 1024
