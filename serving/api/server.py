@@ -12,16 +12,15 @@ from lakehouse.settings import NotRunningError, Settings
 from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
 from serving.api.app import create_app
+from serving.api.connections import allowed_connections, leave_who_takes_nothing
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
-from serving.api.local_key import local_key
+from serving.api.local_key import has_local_key, local_key
 from serving.engines import sql_engine
 from serving.live.store import LiveStore
 
 # A request of the API waits no longer for a server that is away; the breaker does the rest.
 PATIENCE_SECONDS = 1.0
-# More connections than readers of the stream and their pages make.
-MOST_CONNECTIONS = 4_000
 # Requests under way are finished, streams are ended.
 STOP_SECONDS = 2
 
@@ -40,7 +39,8 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began, as a series of its own: nobody asks
     with ExitStack() as held:
         keys = held.enter_context(closing(ApiKeys.of(settings)))
-        local_key(settings, keys)
+        if has_local_key(settings):
+            local_key(settings, keys)
         engine = held.enter_context(
             closing(
                 sql_engine(
@@ -51,16 +51,19 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
             )
         )
         gate = Gate(engine, at_once=settings.api_queries_at_once)
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(settings, gate, keys, _followed(settings, held)),
             host=host,
             port=port,
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=allowed_connections(),
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+        listening = held.enter_context(closing(config.bind_socket()))
+        leave_who_takes_nothing(listening)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _followed(settings: Settings, held: ExitStack) -> LiveStore | None:
