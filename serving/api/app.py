@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from serving.api import commands, endpoints, health, lag, stream
+from serving.api import commands, endpoints, health, lag, scoring, stream
 from serving.api.authentication import (
     Authentication,
     KnownKeys,
@@ -37,6 +37,7 @@ from serving.api.observing import Observing
 from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
+from serving.api.scoring import Scoring
 from serving.api.slow_clients import SlowClients
 from serving.commands.desk import CommandDesk
 
@@ -97,6 +98,7 @@ def create_app(
     )
     app.include_router(endpoints.routes(reader))
     app.include_router(stream.routes(live, known))
+    app.include_router(scoring.routes(Scoring(settings), reader))
     app.include_router(commands.routes(desk))
     app.include_router(lag.routes(LogAndLake(settings, partial(load_catalog, settings))))
     app.include_router(health.routes(condition))
