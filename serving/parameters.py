@@ -11,8 +11,10 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$"
 
 
 def _only_text(value: object) -> object:
-    # Pydantic takes a bare number for seconds since 1970.
-    if isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit():
+    # Pydantic takes a number, bare or as text, for seconds since 1970.
+    if isinstance(value, int | float) or (
+        isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit()
+    ):
         raise ValueError(f"{value} is no ISO 8601 time")
     return value
 
