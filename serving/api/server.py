@@ -1,13 +1,14 @@
 """The API as a process: what it is made of, and the server that it runs in."""
 
 import logging
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import structlog
 import uvicorn
 from prometheus_client import disable_created_metrics
 
 from lakehouse.embedded import API
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import NotRunningError, Settings
 from lakehouse.telemetry import configure_logging
 from lakehouse.tracing import configure_tracing
@@ -27,11 +28,16 @@ STOP_SECONDS = 2
 _log = structlog.get_logger(__name__)
 
 
+class NotStartedError(LakehouseError):
+    """The API could not begin to answer."""
+
+
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Answer HTTP until the process is told to stop.
 
     Raises:
-        LakehouseError: The API keys cannot be kept, or the engine's settings are wrong.
+        LakehouseError: The API keys cannot be kept, the engine's settings are wrong, or the server
+            does not start.
     """
     configure_logging(API, settings.log_level)
     logging.getLogger("uvicorn").setLevel(settings.log_level)
@@ -63,7 +69,11 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         )
         listening = held.enter_context(closing(config.bind_socket()))
         leave_who_takes_nothing(listening)
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):  # it has heeded it
+            server.run(sockets=[listening])
+        if not server.started:
+            raise NotStartedError(f"the API on {host}:{port} did not start; its log tells why")
 
 
 def _followed(settings: Settings, held: ExitStack) -> LiveStore | None:
