@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-import pyarrow as pa
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util import Retry
 
-from lakehouse.errors import LakehouseError
+from serving.client_answers import ApiError, Rows, Scores, TooManyRowsError, checked
 
-if TYPE_CHECKING:
-    import pandas
-    import polars
+__all__ = ["ApiError", "Asked", "Client", "Rows", "Scores", "TooManyRowsError"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 PAGE_ROWS = 5_000
@@ -28,20 +23,24 @@ PAGE_ROWS = 5_000
 _PASSING = (429, 502, 503)
 # A server that says to come back later than this is as good as away.
 LONGEST_WAIT_SECONDS = 60
+# Of one answer of several pages, which is held in memory as a whole: some hundred megabytes.
+MOST_ROWS = 2_000_000
 
 
-class ApiError(LakehouseError):
-    """The API answered with a problem.
+class _Patience(Retry):
+    """Waits as long as it is told to, and not at all if that is too long to be waited for."""
 
-    Attributes:
-        status: The HTTP status.
-        problem: The problem's members (RFC 9457).
-    """
+    def increment(self, *args: Any, **asked: Any) -> Self:
+        """Return what is left of the tries.
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
-        self.status = status
-        self.problem = problem
+        Raises:
+            MaxRetryError: The server says to come back later than anybody waits.
+        """
+        response = asked.get("response")
+        wait = response and self.get_retry_after(response)
+        if wait and wait > LONGEST_WAIT_SECONDS:
+            raise MaxRetryError(asked["_pool"], args[1], ResponseError("told to wait"))
+        return super().increment(*args, **asked)
 
 
 class Asked(TypedDict, total=False):
@@ -56,40 +55,6 @@ class Asked(TypedDict, total=False):
     end: datetime | date
     as_of: datetime
     tier: Literal["merged", "reconciled", "live"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows, and what the API says of them.
-
-    Attributes:
-        table: The rows: decimals as decimal128, instants as microseconds in UTC.
-        tier: ``merged``, ``reconciled`` or ``live``; None of a table without tiers.
-        freshness_seconds: The oldest event that they do not show is at most this old; None of the
-            past.
-        offsets: By partition of the log, the highest position behind them.
-        status: Rows by status.
-        degraded: Why they are older than they should be; None if they are not.
-        next: The cursor of what follows; None at the end.
-    """
-
-    table: pa.Table
-    tier: str | None
-    freshness_seconds: float | None
-    offsets: Mapping[str, int]
-    status: Mapping[str, int]
-    degraded: str | None
-    next: str | None
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return the rows as pandas has them; pandas must be installed."""
-        return self.table.to_pandas()
-
-    def to_polars(self) -> polars.DataFrame | polars.Series:
-        """Return the rows as polars has them; polars must be installed."""
-        import polars as pl  # noqa: PLC0415 - not everybody has it
-
-        return pl.from_arrow(self.table)
 
 
 class Client:
@@ -122,14 +87,13 @@ class Client:
                 "X-Deadline-Ms": str(int(deadline_seconds * 1000)),
             }
         )
-        retry = Retry(
+        retry = _Patience(
             total=tries - 1,
             status_forcelist=_PASSING,
-            allowed_methods=("GET",),
+            allowed_methods=("GET", "POST"),  # what is posted here changes nothing
             backoff_factor=0.2,
             backoff_jitter=0.2,
             raise_on_status=False,
-            retry_after_max=LONGEST_WAIT_SECONDS,
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -173,38 +137,66 @@ class Client:
         """Return what is known of instruments."""
         return self.read("instruments", **asked)
 
-    def read(self, resource: str, **asked: Any) -> Rows:
-        """Return all rows of a resource that are asked for, of as many pages as there are.
+    def predictions(self, *, model: str | Sequence[str] = (), **asked: Unpack[Asked]) -> Rows:
+        """Return what versions of models have said; a row has the model's name and version."""
+        return self.read("predictions", model=model, **asked)
 
-        What the last page says of itself holds for all, but for counts and offsets, which are of
-        all pages together.
+    def reconciliations(self, **asked: Any) -> Rows:
+        """Return what comparisons of the two layers found, the latest first."""
+        return self.read("reconciliations", **asked)
+
+    def dead_letters(self, **asked: Any) -> Rows:
+        """Return how many events were refused, by topic, stage and reason."""
+        return self.read("dead-letters", **asked)
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
+        """Return what the champion says of rows of features, a hundred at most.
+
+        Args:
+            rows: With columns of ``gold.features_1m``; those that name a row are given back.
+
+        Raises:
+            ApiError: The API answers with a problem: no model is champion, a row is none.
+            requests.RequestException: The API does not answer.
+        """
+        return self._score({"rows": [{k: _spelled(v) for k, v in row.items()} for row in rows]})
+
+    def score_newest(self, venue: str, symbol: str) -> Scores:
+        """Return what the champion says of an instrument's newest published minute; see `score`."""
+        return self._score({"venue": venue, "symbol": symbol})
+
+    def _score(self, body: Mapping[str, Any]) -> Scores:
+        answer = self._session.post(
+            f"{self._address}/v1/predictions:score",
+            json=body,
+            headers={"Accept": "application/json"},
+            timeout=self._deadline_seconds + 1.0,
+        )
+        return Scores(**checked(answer).json())
+
+    def read(self, resource: str, *, most_rows: int = MOST_ROWS, **asked: Any) -> Rows:
+        """Return all rows of a resource that are asked for, of as many pages as there are.
 
         Args:
             resource: What follows ``/v1/``, such as ``market/daily``.
+            most_rows: How many rows there may be.
             asked: Parameters as the API describes them.
 
         Raises:
             ApiError: The API answers with a problem.
+            TooManyRowsError: There are more rows.
             requests.RequestException: The API does not answer.
         """
-        pages = list(self.pages(resource, **asked))
-        last = pages[-1]
-        status: dict[str, int] = {}
-        offsets: dict[str, int] = {}
-        for page in pages:
-            for name, count in page.status.items():
-                status[name] = status.get(name, 0) + count
-            for partition, position in page.offsets.items():
-                offsets[partition] = max(position, offsets.get(partition, position))
-        return Rows(
-            table=pa.concat_tables([page.table for page in pages]),
-            tier=last.tier,
-            freshness_seconds=last.freshness_seconds,
-            offsets=offsets,
-            status=status,
-            degraded=next((page.degraded for page in pages if page.degraded), None),
-            next=None,
-        )
+        pages, count = [], 0
+        for page in self.pages(resource, **asked):
+            pages.append(page)
+            count += page.table.num_rows
+            if count > most_rows:
+                raise TooManyRowsError(
+                    f"{resource} has more than {most_rows} rows of what is asked for: ask for "
+                    "less, or take them page by page, with `pages`"
+                )
+        return Rows.together(pages)
 
     def pages(self, resource: str, **asked: Any) -> Iterator[Rows]:
         """Yield the rows that are asked for page by page; see ``read``."""
@@ -223,27 +215,7 @@ class Client:
             # A little longer than the API itself, whose word is better than none.
             timeout=self._deadline_seconds + 1.0,
         )
-        if not answer.ok:
-            raise ApiError(answer.status_code, _problem(answer))
-        said = answer.headers
-        freshness = said.get("X-Freshness-Seconds")
-        return Rows(
-            table=pa.ipc.open_stream(io.BytesIO(answer.content)).read_all(),
-            tier=said.get("X-Tier"),
-            freshness_seconds=None if freshness is None else float(freshness),
-            offsets=json.loads(said.get("X-Offsets", "{}")),
-            status=json.loads(said.get("X-Status", "{}")),
-            degraded=said.get("X-Degraded"),
-            next=said.get("X-Next"),
-        )
-
-
-def _problem(answer: requests.Response) -> Mapping[str, Any]:
-    try:
-        said = answer.json()
-    except requests.JSONDecodeError:
-        said = None
-    return said if isinstance(said, dict) else {"title": answer.reason, "detail": answer.text}
+        return Rows.of(checked(answer))
 
 
 def _spelled(value: object) -> object:

@@ -1,5 +1,6 @@
 """SQL on the stack: the lake and the merged views as Trino serves them."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,7 +20,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from serving.decimals import Dialect
-from serving.engine import QueryError, UnknownTableError
+from serving.engine import QueryError, TimeIsUpError, UnknownTableError
 from serving.history import snapshots_at, twins_behind
 from serving.statements import InvalidSqlError
 from serving.time_travel import Pin, pinned, tables_behind, tables_named
@@ -151,6 +152,7 @@ class TrinoEngine:
             QueryError: It failed while it ran.
             TimeIsUpError: The time was over before it was done.
         """
+        ends = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         statement = sql.strip().removesuffix(";")
         if not statement:
             raise InvalidSqlError("there is no statement; give a query such as SELECT 1")
@@ -158,8 +160,17 @@ class TrinoEngine:
             statement = self._written_out(statement, as_of, batch_only)
         patience = RETRY_SECONDS if self._patience_seconds is None else self._patience_seconds
         budget = patience if timeout_seconds is None else min(patience, timeout_seconds)
-        ask = retrying(on=UnreachableError, budget_seconds=budget)(self._ask)
-        return ask(statement, timeout_seconds)
+
+        @retrying(on=UnreachableError, budget_seconds=budget)
+        def ask() -> pa.Table:
+            # What reading the catalog and the tries before this one have taken is gone.
+            left = None if ends is None else max(0.0, ends - time.monotonic())
+            return self._ask(statement, left)
+
+        try:
+            return ask()
+        except TimeIsUpError as error:
+            raise ended(timeout_seconds) from error
 
     def relations(self) -> tuple[str, ...]:
         """Return the names of all tables and merged views that this user may see."""

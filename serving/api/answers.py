@@ -47,8 +47,13 @@ class Meta(BaseModel):
     tier: Tier | None = Field(description="Null of a table that has no tiers.")
     as_of: datetime | None = Field(description="The time as of which the lake was read.")
     freshness_seconds: float | None = Field(
-        description="The oldest event that the rows do not show yet is at most this old; null of "
-        "the past, and where nothing was ever written."
+        description="The oldest event that the rows do not show yet is at most this old, by what "
+        "the live tier says; null of the other tiers: `/v1/lag` tells how far those are behind."
+    )
+    seconds_since_commit: float | None = Field(
+        default=None,
+        description="Time since the tables behind the rows were last written; null of the live "
+        "tier, of the past, and where nothing was ever written.",
     )
     offsets: dict[str, int] = Field(
         description="By partition of the log, the highest position behind these rows."

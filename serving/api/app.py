@@ -16,22 +16,28 @@ from starlette.responses import Response
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from serving.api import commands, endpoints, health, lag, session, stream
-from serving.api.authentication import Authentication, KnownKeys
+from serving.api import commands, endpoints, health, lag, scoring, stream
+from serving.api.authentication import (
+    Authentication,
+    KnownKeys,
+    address_of_stranger,
+    id_of_key,
+)
 from serving.api.bodies import BodyLimit
 from serving.api.cache import AnswerCache
+from serving.api.commits import Commits
 from serving.api.deadlines import Deadlines
-from serving.api.freshness import Commits
 from serving.api.gate import Gate
 from serving.api.health import Health, unless
 from serving.api.keys import ApiKeys
 from serving.api.lag import LogAndLake
-from serving.api.limits import RateLimits
+from serving.api.limits import Quota, RateLimits
 from serving.api.live import LiveRows, is_running
 from serving.api.observing import Observing
 from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
+from serving.api.scoring import Scoring
 from serving.api.slow_clients import SlowClients
 from serving.commands.desk import CommandDesk
 
@@ -55,6 +61,7 @@ def create_app(
         keys: The API keys.
         live: The live tier's rows, already followed; None where there is none.
     """
+    known = KnownKeys(keys)
     reader = Reader(gate, Commits(partial(load_catalog, settings)), AnswerCache(), live)
     condition = Health(
         needed={"keys": partial(_keys_answer, keys)},
@@ -85,29 +92,28 @@ def create_app(
         lifespan=lifespan,
         # Traces go where all of the platform's go; metrics are Prometheus'.
         telemetry={"metrics": False, "logs": False, "operation_spans": False},
-        # Their pages load scripts of others', which would have the cookie's reach.
+        # Their pages load scripts of others', to which a key would be typed.
         docs_url=None,
         redoc_url=None,
     )
     app.include_router(endpoints.routes(reader))
-    app.include_router(stream.routes(live))
+    app.include_router(stream.routes(live, known))
+    app.include_router(scoring.routes(Scoring(settings), reader))
     app.include_router(commands.routes(desk))
     app.include_router(lag.routes(LogAndLake(settings, partial(load_catalog, settings))))
-    app.include_router(session.routes())
     app.include_router(health.routes(condition))
     app.add_route("/metrics", _metrics, include_in_schema=False)
     add_page(app)
     answer_with_problems(app)
     _describe(app)
+    quota = Quota(settings.api_requests_at_once, settings.api_requests_per_second)
     # The last one added is asked first.
     app.add_middleware(Deadlines, longest_seconds=settings.api_longest_seconds)
-    app.add_middleware(
-        RateLimits,
-        capacity=settings.api_requests_at_once,
-        per_second=settings.api_requests_per_second,
-    )
+    app.add_middleware(RateLimits, name="key", who=id_of_key, quota=quota)
     app.add_middleware(BodyLimit, most_bytes=settings.api_max_body_bytes)
-    app.add_middleware(Authentication, keys=KnownKeys(keys))
+    app.add_middleware(Authentication, keys=known)
+    stranger = partial(address_of_stranger, known)
+    app.add_middleware(RateLimits, name="address", who=stranger, quota=quota)
     app.add_middleware(SlowClients)
     app.add_middleware(Observing)
     return app

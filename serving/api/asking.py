@@ -3,53 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from serving.api import problems
 from serving.api.problems import ProblemError
 from serving.api.relations import Relation, Resource, Tier
+from serving.parameters import Day, Instant, Name
 
 DEFAULT_LIMIT = 500
 # An answer is made in memory, and its text by Python: a few thousand rows take half a second.
 MOST_ROWS = 5_000
 # More than an exchange lists on a page; a longer list is better asked for without a filter.
 MOST_NAMES = 50
-FIRST_YEAR, LAST_YEAR = 1970, 2200
-# Rows are named by what venues, exchanges and the CRM use: no letter that ends a line or a string.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$"
 _TIME = "An instant with its zone, as ISO 8601: 2024-08-09T00:00:00Z."
 
 Value = str | int | datetime | date
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
-
-def _only_text(value: object) -> object:
-    # Pydantic takes a bare number for seconds since 1970.
-    if isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError(f"{value} is no ISO 8601 time")
-    return value
-
-
-def _within_reason(value: Any) -> Any:
-    # Engines know fewer years than Python; none has heard of the market in others than these.
-    if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        raise ValueError(f"the year must be from {FIRST_YEAR} to {LAST_YEAR}")
-    return value
-
-
-Instant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_within_reason)]
-Day = Annotated[date, BeforeValidator(_only_text), AfterValidator(_within_reason)]
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import Annotated
 
 import structlog
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from cachetools import TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
@@ -15,19 +14,21 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lakehouse.errors import first_line
 from serving.api import problems
-from serving.api.keys import ApiKey, ApiKeyError, ApiKeys
+from serving.api.keys import MOST_LETTERS, ApiKey, ApiKeyError, ApiKeys
 from serving.api.problems import ProblemError
 from serving.api.relations import Dataset
 
-COOKIE = "lakehouse_key"
+# The others are for anybody: no key is looked up for them.
+KEYED = "/v1/"
 # A revoked key is let in for so long.
 REMEMBERED_SECONDS = 5.0
 # While the database is away, keys that it knew are taken for valid for so long.
 TRUSTED_SECONDS = 600.0
 MOST_KEYS = 10_000
-# A page on another site makes browsers send cookies with what changes nothing at most.
-_HARMLESS = ("GET", "HEAD", "OPTIONS")
+# Whatever the database makes of them: other threads are for other work.
+LOOKUPS_AT_ONCE = 4
 
 _log = structlog.get_logger(__name__)
 _scheme = HTTPBearer(
@@ -49,6 +50,12 @@ class KnownKeys:
         self._keys = keys
         self._fresh: TTLCache[str, ApiKey | None] = TTLCache(MOST_KEYS, REMEMBERED_SECONDS, clock)
         self._trusted: TTLCache[str, ApiKey] = TTLCache(MOST_KEYS, TRUSTED_SECONDS, clock)
+        self._lookups = CapacityLimiter(LOOKUPS_AT_ONCE)
+
+    def has_known(self, key: str) -> bool:
+        """Tell whether a key was valid lately, and is so still for all that is remembered."""
+        known = self._trusted.get(key)
+        return known is not None and known.is_valid(datetime.now(UTC))
 
     async def find(self, key: str) -> ApiKey | None:
         """Return what a key stands for; None if it opens nothing.
@@ -56,24 +63,37 @@ class KnownKeys:
         Raises:
             ProblemError: The database does not answer, and did not know the key lately.
         """
+        if len(key) > MOST_LETTERS:
+            return None
         if key not in self._fresh:
             try:
-                found = await to_thread.run_sync(self._keys.find, key)
+                found = await to_thread.run_sync(self._keys.find, key, limiter=self._lookups)
             except ApiKeyError as error:
-                if (trusted := self._trusted.get(key)) is None:
-                    said = f"keys cannot be checked at present: {error}"
-                    raise ProblemError(problems.UNAVAILABLE, said) from error
-                _log.warning("a key is taken for valid, unchecked", key=trusted.id)
-                found = trusted
+                _log.warning("a key cannot be looked up", error=first_line(error))
+                if (found := self._trusted.get(key)) is None:
+                    said = "keys cannot be checked at present"
+                    raise ProblemError(
+                        problems.UNAVAILABLE, said, headers={"Retry-After": "1"}
+                    ) from error
+                _log.warning("a key is taken for valid, unchecked", key=found.id)
+            else:
+                self._trusted.pop(key, None)
+                if found is not None and found.is_valid(datetime.now(UTC)):
+                    self._trusted[key] = found
             self._fresh[key] = found
-            if found is not None:
-                self._trusted[key] = found
         known = self._fresh.get(key)
         return known if known is not None and known.is_valid(datetime.now(UTC)) else None
 
+    async def opens(self, key: str) -> bool:
+        """Tell whether a key is known to open anything; not, if nobody can tell."""
+        try:
+            return await self.find(key) is not None
+        except ProblemError:
+            return False
+
 
 class Authentication:
-    """Gives each request the key that it brought, as ``request.state.key``.
+    """Gives each request below ``KEYED`` the key that it brought, as ``request.state.key``.
 
     Where there is none, ``request.state.refusal`` says why, to whoever needs one.
     """
@@ -88,7 +108,8 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["key"], state["refusal"] = await self._known(scope)
+        if scope["path"].startswith(KEYED):
+            state["key"], state["refusal"] = await self._known(scope)
         await self._app(scope, receive, send)
 
     async def _known(self, scope: Scope) -> tuple[ApiKey | None, ProblemError]:
@@ -112,21 +133,27 @@ def _challenge(said: str = "") -> dict[str, str]:
 
 
 def brought_key(scope: Scope) -> str | None:
-    """Return the key in a request's ``Authorization``, or else in its cookie; None if none is.
+    """Return the key in a request's ``Authorization``; None if there is none."""
+    scheme, _, value = Headers(scope=scope).get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None
 
-    The cookie, which a browser adds by itself, counts for what changes nothing only.
+
+def address_of_stranger(keys: KnownKeys, scope: Scope) -> str | None:
+    """Return the address that a request comes from; None if it brings a key known lately.
+
+    So whoever guesses is told to wait before anything is looked up.
     """
-    headers = Headers(scope=scope)
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scope["method"] not in _HARMLESS:
+    brought = brought_key(scope)
+    if brought is not None and keys.has_known(brought):
         return None
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return None if cookie is None else cookie.value
+    address, _ = scope.get("client") or ("unknown", 0)
+    return str(address)
+
+
+def id_of_key(scope: Scope) -> str | None:
+    """Return the id of an authenticated request's key; None of any other request."""
+    key: ApiKey | None = scope.get("state", {}).get("key")
+    return None if key is None else key.id
 
 
 def authenticated(

@@ -5,7 +5,7 @@ They are kept for longer than they are given out for, as something to show while
 
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from serving.api import metrics
 from serving.api.answers import Answer
-from serving.api.deadlines import Deadline, exceeded
+from serving.api.deadlines import Deadline, DeadlineExceededError
 
 MOST_BYTES = 64 << 20
 # A row of text and Python objects around an answer without rows.
@@ -26,6 +26,15 @@ LONGEST_SECONDS = 600.0
 class _Kept(NamedTuple):
     answer: Answer
     made_at: float
+
+
+@dataclass
+class _Making:
+    """An answer that is being made: the lock of who makes it, and when that last failed and why."""
+
+    lock: Lock = field(default_factory=Lock)
+    failure: Exception | None = None
+    failed_at: float = 0.0
 
 
 class AnswerCache:
@@ -40,7 +49,7 @@ class AnswerCache:
         self._kept: LRUCache[Hashable, _Kept] = LRUCache(
             MOST_BYTES, getsizeof=lambda kept: kept.answer.rows.nbytes + _LEAST_BYTES
         )
-        self._making: WeakValueDictionary[Hashable, Lock] = WeakValueDictionary()
+        self._making: WeakValueDictionary[Hashable, _Making] = WeakValueDictionary()
 
     async def get(
         self,
@@ -54,33 +63,49 @@ class AnswerCache:
 
         Args:
             key: Of the question.
-            make: Answers it; called by one at a time, the others wait for what it says.
+            make: Answers it; called by one at a time. The others wait for what it says, or for
+                why it says nothing.
             seconds: How long an answer is good.
             deadline: When this one waits no longer.
 
         Raises:
-            ProblemError: The deadline has passed; or what ``make`` raises.
+            DeadlineExceededError: It has passed.
+            Exception: What ``make`` raises.
         """
         if found := self.kept(key, seconds=seconds):
             metrics.CACHE.labels("hit").inc()
             return found
-        lock = self._making.setdefault(key, Lock())
+        making, began = self._making.setdefault(key, _Making()), self._clock()
         try:
             with fail_after(deadline.left()):
-                await lock.acquire()
+                await making.lock.acquire()
         except TimeoutError as error:
-            raise exceeded() from error
+            raise DeadlineExceededError from error
         try:
             if found := self.kept(key, seconds=seconds):
                 metrics.CACHE.labels("waited").inc()
                 return found
+            if making.failure is not None and making.failed_at >= began:
+                metrics.CACHE.labels("waited").inc()
+                raise making.failure
             metrics.CACHE.labels("miss").inc()
-            answer = await make()
-            if answer.rows.nbytes + _LEAST_BYTES <= MOST_BYTES:
-                self._kept[key] = _Kept(answer, self._clock())
-            return answer
+            return await self._made(key, make, making)
         finally:
-            lock.release()
+            making.lock.release()
+
+    async def _made(
+        self, key: Hashable, make: Callable[[], Awaitable[Answer]], making: _Making
+    ) -> Answer:
+        try:
+            answer = await make()
+        except DeadlineExceededError:
+            raise  # that of who has asked; the others may have more time
+        except Exception as error:
+            making.failure, making.failed_at = error, self._clock()
+            raise
+        if answer.rows.nbytes + _LEAST_BYTES <= MOST_BYTES:
+            self._kept[key] = _Kept(answer, self._clock())
+        return answer
 
     def kept(self, key: Hashable, *, seconds: float = LONGEST_SECONDS) -> Answer | None:
         """Return an answer that was made at most some seconds ago, with its age; None if none."""
@@ -93,7 +118,7 @@ class AnswerCache:
 
 def aged(answer: Answer, seconds: float) -> Answer:
     """Return an answer as it is some seconds after it was made."""
-    fresh = answer.meta.freshness_seconds
-    grown = None if fresh is None else round(fresh + seconds, 3)
-    meta = answer.meta.model_copy(update={"freshness_seconds": grown})
+    since = answer.meta.seconds_since_commit
+    grown = None if since is None else round(since + seconds, 3)
+    meta = answer.meta.model_copy(update={"seconds_since_commit": grown})
     return replace(answer, meta=meta, age_seconds=seconds)

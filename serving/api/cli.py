@@ -52,7 +52,8 @@ def serve(
 ) -> None:
     """Answer HTTP until stopped: rows at /v1, their description at /openapi.json, a page at /.
 
-    At the first start it makes a key for whoever owns this home: `lakehouse api address` has it.
+    At the first start it makes a key for whoever owns this home, unless keys are in a database that
+    others use too: `lakehouse api address` has it.
 
     Example: lakehouse api serve --port 8000
     """

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, first_line
 from lakehouse.tracing import trace_headers
 from schemas.wire import UnencodableError
 from serving.api import problems
@@ -20,6 +21,8 @@ from serving.commands.desk import CommandDesk
 from serving.commands.requests import ErasureRequest, TradeCorrection
 from serving.commands.status import FINAL, Status
 from serving.commands.store import Command, KeyReusedError, Kind
+
+_log = structlog.get_logger(__name__)
 
 HEADER = "Idempotency-Key"
 # An operator's key of the dataset may ask for a command of the kind, and after it.
@@ -184,7 +187,10 @@ def _told() -> Iterator[None]:
     except UnencodableError as error:
         raise ProblemError(problems.INVALID_REQUEST, str(error)) from error
     except LakehouseError as error:
-        raise ProblemError(problems.UNAVAILABLE, str(error)) from error
+        # What it says may name hosts and files, which are none of a client's business.
+        _log.warning("a command cannot be taken or found", error=first_line(error))
+        said = "database or schema registry do not answer; the API's log tells why"
+        raise ProblemError(problems.UNAVAILABLE, said, headers={"Retry-After": "5"}) from error
 
 
 def _status(command: Command, desk: CommandDesk) -> CommandStatus:

@@ -15,6 +15,14 @@ HEADER = "X-Deadline-Ms"
 LONGEST_SECONDS = 30.0
 
 
+class DeadlineExceededError(ProblemError):
+    """A deadline has passed before there was an answer."""
+
+    def __init__(self) -> None:
+        said = f"nothing was found in the time given: allow more by {HEADER}, or ask for less"
+        super().__init__(problems.DEADLINE_EXCEEDED, said)
+
+
 @dataclass(frozen=True)
 class Deadline:
     """The moment after which nobody waits for an answer any more.
@@ -54,18 +62,12 @@ class Deadline:
         """Return the seconds that are left.
 
         Raises:
-            ProblemError: None are.
+            DeadlineExceededError: None are.
         """
         seconds = self.at - time.monotonic()
         if seconds <= 0:
-            raise exceeded()
+            raise DeadlineExceededError
         return seconds
-
-
-def exceeded() -> ProblemError:
-    """Return the problem of a deadline that has passed."""
-    said = f"nothing was found in the time given: allow more by {HEADER}, or ask for less"
-    return ProblemError(problems.DEADLINE_EXCEEDED, said)
 
 
 class Deadlines:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from serving.api import problems
 from serving.api.answers import Answer, Meta, page_model
-from serving.api.asking import NAME_PATTERN, ask_of, parameters
+from serving.api.asking import ask_of, parameters
 from serving.api.authentication import reaching
 from serving.api.deadlines import HEADER as DEADLINE_HEADER
 from serving.api.formats import Format, accepted, meta_headers, render
@@ -17,6 +17,7 @@ from serving.api.problems import documented
 from serving.api.reading import Reader
 from serving.api.relations import Resource
 from serving.api.resources import RESOURCES
+from serving.parameters import NAME_PATTERN
 
 _PROBLEMS = (
     problems.INVALID_CURSOR,
@@ -128,6 +129,7 @@ def _stated(name: str) -> dict[str, Any]:
 
 _HEADERS = {
     "X-Freshness-Seconds": _stated("freshness_seconds"),
+    "X-Seconds-Since-Commit": _stated("seconds_since_commit"),
     "X-Offsets": _stated("offsets"),
     "X-Status": _stated("status"),
     "X-Degraded": _stated("degraded"),

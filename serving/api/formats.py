@@ -69,6 +69,7 @@ def meta_headers(answer: Answer) -> Mapping[str, str]:
         "X-Tier": meta.tier,
         "X-As-Of": meta.as_of.isoformat().replace("+00:00", "Z") if meta.as_of else None,
         "X-Freshness-Seconds": meta.freshness_seconds,
+        "X-Seconds-Since-Commit": meta.seconds_since_commit,
         "X-Offsets": json.dumps(meta.offsets) if meta.offsets else None,
         "X-Status": json.dumps(meta.status) if meta.status else None,
         "X-Next": answer.next,

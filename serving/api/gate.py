@@ -2,26 +2,24 @@
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import structlog
-from anyio import CapacityLimiter, fail_after, to_thread
 from circuitbreaker import CircuitBreaker
 
 from lakehouse.errors import first_line
 from serving.api import metrics, problems
-from serving.api.deadlines import Deadline, exceeded
+from serving.api.deadlines import Deadline, DeadlineExceededError
 from serving.api.problems import ProblemError
+from serving.api.seats import MOST_WAITING, Seats
 from serving.engine import TimeIsUpError
 from serving.engines import Engine
 from serving.history import HistoryError
 
 T = TypeVar("T")
 
-# One that waits longer would hardly be answered within its deadline.
-MOST_WAITING = 64
 FAILURES_TO_OPEN = 5
 # A server that restarts takes longer; a trial costs one request.
 OPEN_SECONDS = 5.0
@@ -57,13 +55,9 @@ class Gate:
             open_seconds: How long nobody is let through after it has failed too often.
         """
         self._engine = engine
-        self._most_waiting = most_waiting
-        self._seats = CapacityLimiter(at_once)
+        self._seats = Seats(at_once, what="SQL engine", most_waiting=most_waiting)
         self._breaker = CircuitBreaker(
-            failure_threshold=FAILURES_TO_OPEN,
-            recovery_timeout=open_seconds,
-            expected_exception=lambda _, error: not isinstance(error, HistoryError),
-            name="engine",
+            failure_threshold=FAILURES_TO_OPEN, recovery_timeout=open_seconds, name="engine"
         )
 
     async def run(self, work: Callable[[Engine, Deadline], T], deadline: Deadline) -> T:
@@ -79,23 +73,27 @@ class Gate:
             HistoryError: What was asked for lies outside of the lake's history.
         """
         self._refuse_if_open()
-        if self._seats.statistics().tasks_waiting >= self._most_waiting:
-            metrics.REFUSED.labels("bulkhead").inc()
-            raise ProblemError(
-                problems.OVERLOADED,
-                f"{self._most_waiting} queries wait for the engine already: come again",
-                headers={"Retry-After": "1"},
-            )
+        at_engine = partial(self._at_engine, work, deadline)
         try:
-            with fail_after(deadline.left() + GRACE_SECONDS):
-                return await to_thread.run_sync(
-                    partial(self._at_engine, work, deadline),
-                    limiter=self._seats,
-                    abandon_on_cancel=True,
-                )
-        except (TimeoutError, TimeIsUpError) as error:
+            found = await self._seats.run(at_engine, deadline.left() + GRACE_SECONDS)
+        except (TimeoutError, TimeIsUpError, DeadlineExceededError) as error:
             metrics.REFUSED.labels("deadline").inc()
-            raise exceeded() from error
+            if not deadline.is_the_clients:  # one in a hurry says nothing about the engine
+                self._count(error)
+            raise DeadlineExceededError from error
+        except (HistoryError, ProblemError):
+            raise
+        except Exception as failure:  # whatever an engine, a catalog or a store may raise
+            self._count(failure)
+            # What it says may name hosts and files, which are none of a client's business.
+            _log.warning("the engine failed", error=first_line(failure))
+            raise EngineDownError(
+                problems.UNAVAILABLE,
+                "the SQL engine does not answer as it should; the API's log tells why",
+                headers={"Retry-After": "1"},
+            ) from failure
+        self._count(None)
+        return found
 
     async def check(self) -> None:
         """See to it that the engine answers; one that is at work up to its limit does.
@@ -103,7 +101,10 @@ class Gate:
         Raises:
             LakehouseError: It does not.
         """
-        if self._seats.available_tokens >= 1 or self._breaker.opened:
+        if self._seats.are_lost:
+            said = "all that the SQL engine was asked is past its deadline, and has not ended"
+            raise EngineDownError(problems.UNAVAILABLE, said)
+        if not self._seats.are_taken or self._breaker.opened:
             await self.run(_ask_nothing, Deadline.after(ANSWER_SECONDS))
 
     def _refuse_if_open(self) -> None:
@@ -117,29 +118,16 @@ class Gate:
                 headers={"Retry-After": str(wait)},
             )
 
+    def _count(self, failure: Exception | None) -> None:
+        """Tell the breaker that the engine has failed, or has answered."""
+        with suppress(Exception), self._breaker:
+            if failure is not None:
+                raise failure
+
     def _at_engine(self, work: Callable[[Engine, Deadline], T], deadline: Deadline) -> T:
         deadline.left()  # it may have passed while others were at the engine
-        outcome: Future[T] = Future()
         with metrics.ENGINE_SECONDS.time():
-            try:
-                outcome.set_result(work(self._engine, deadline))
-            except Exception as raised:  # whatever an engine, a catalog or a store may raise
-                outcome.set_exception(raised)
-        error = outcome.exception()
-        if isinstance(error, TimeIsUpError | ProblemError) and deadline.is_the_clients:
-            raise error  # a client in a hurry says nothing about the engine
-        try:
-            with self._breaker:
-                return outcome.result()
-        except (HistoryError, TimeIsUpError, ProblemError):
-            raise
-        except Exception as failure:
-            _log.warning("the engine failed", error=first_line(failure))
-            raise EngineDownError(
-                problems.UNAVAILABLE,
-                f"the SQL engine does not answer as it should: {first_line(failure)}",
-                headers={"Retry-After": "1"},
-            ) from failure
+            return work(self._engine, deadline)
 
 
 def _ask_nothing(engine: Engine, deadline: Deadline) -> None:

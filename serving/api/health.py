@@ -32,11 +32,9 @@ class Condition:
     is_well: bool = False
     has_answered: bool = False
     in_a_row: int = 0
-    detail: str | None = "not asked yet"
 
     def take(self, trouble: str | None) -> None:
         """Take an answer: None, or what is wrong. The first one counts by itself."""
-        self.detail = trouble
         if (trouble is None) == self.is_well and self.has_answered:
             self.in_a_row = 0
             return
@@ -73,11 +71,13 @@ class Health:
         """Ask everything once."""
         checks = {**self.needed, **self.useful}
         troubles = await asyncio.gather(*(_trouble(check) for check in checks.values()))
-        before = self.is_ready()
         for name, trouble in zip(checks, troubles, strict=True):
-            self.conditions[name].take(trouble)
-        if self.is_ready() != before:
-            _log.warning("readiness changed", ready=self.is_ready(), checks=self.told())
+            condition = self.conditions[name]
+            before = (condition.has_answered, condition.is_well)
+            condition.take(trouble)
+            if (condition.has_answered, condition.is_well) != before:
+                tell = _log.info if condition.is_well else _log.warning
+                tell("a dependency", name=name, is_well=condition.is_well, detail=trouble)
         READY.set(self.is_ready())
 
     def is_ready(self) -> bool:
@@ -86,11 +86,8 @@ class Health:
         return needed and any(self.conditions[name].is_well for name in self.useful)
 
     def told(self) -> dict[str, str]:
-        """Return what is known of each dependency: ``ok``, or what is wrong."""
-        return {
-            name: "ok" if one.is_well else f"away: {one.detail}"
-            for name, one in self.conditions.items()
-        }
+        """Return of each dependency whether it is ``ok`` or ``away``: why is for the log alone."""
+        return {name: "ok" if one.is_well else "away" for name, one in self.conditions.items()}
 
 
 class HealthAnswer(BaseModel):

@@ -8,51 +8,47 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Self, TypeVar, get_args
+from typing import Literal, Self, get_args
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     LargeBinary,
     MetaData,
     Row,
     Table,
     Text,
-    create_engine,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
 
-from lakehouse.catalog_database import database_address
+from lakehouse.catalog_database import OwnTables
 from lakehouse.errors import LakehouseError
-from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from serving.api.relations import Dataset
-
-T = TypeVar("T")
 
 Role = Literal["reader", "operator"]
 """A reader reads; an operator may also ask for changes."""
 DATASETS: tuple[Dataset, ...] = get_args(Dataset)
 PREFIX = "lh"
 ID_BYTES, SECRET_BYTES = 6, 32
+# With room to spare; what is longer is no key.
+MOST_LETTERS = 100
 # Somebody waits for the answer that a key opens.
 BUDGET_SECONDS = 2.0
 _MICROSECONDS = 1_000_000
 # What an unknown id's secret is compared with, so that it takes as long as a known one's.
 _NOBODYS_HASH = bytes(32)
 
+_TABLES = MetaData()
 _TABLE = Table(
     "api_keys",
-    MetaData(),
+    _TABLES,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
@@ -93,17 +89,23 @@ class ApiKey:
 
 
 class ApiKeys:
-    """Makes, finds and revokes keys; the table is made when it is first used."""
+    """Makes, finds and revokes keys."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._made = False
+    def __init__(self, tables: OwnTables) -> None:
+        self._tables = tables
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the keys in the database that the settings name for the catalog."""
-        # A connection that a restarted server has forgotten is replaced, not reported.
-        return cls(create_engine(database_address(settings), pool_pre_ping=True))
+        return cls(
+            OwnTables(
+                settings,
+                _TABLES,
+                what="the API keys",
+                error=ApiKeyError,
+                budget_seconds=BUDGET_SECONDS,
+            )
+        )
 
     def create(
         self,
@@ -132,7 +134,8 @@ class ApiKeys:
             "created_at": _stored(now),
             "expires_at": None if lifetime is None else _stored(now + lifetime),
         }
-        self._in_transaction(lambda connection: connection.execute(insert(_TABLE).values(row)))
+        inserting = insert(_TABLE).values(row)
+        self._tables.in_transaction(lambda connection: connection.execute(inserting))
         return f"{PREFIX}_{key_id}_{secret}"
 
     def find(self, key: str) -> ApiKey | None:
@@ -146,7 +149,7 @@ class ApiKeys:
         if prefix != PREFIX or not key_id or not secret or not key.isascii():
             return None
         wanted = select(_TABLE).where(_TABLE.c.id == key_id)
-        row = self._in_transaction(lambda connection: connection.execute(wanted).first())
+        row = self._tables.in_transaction(lambda connection: connection.execute(wanted).first())
         kept = _NOBODYS_HASH if row is None else row.secret_hash
         is_right = hmac.compare_digest(_hashed(secret), kept)
         return _read(row) if row is not None and is_right else None
@@ -158,7 +161,7 @@ class ApiKeys:
             ApiKeyError: The database does not answer.
         """
         ordered = select(_TABLE).order_by(_TABLE.c.created_at, _TABLE.c.id)
-        rows = self._in_transaction(lambda connection: connection.execute(ordered).all())
+        rows = self._tables.in_transaction(lambda connection: connection.execute(ordered).all())
         return [_read(row) for row in rows]
 
     def revoke(self, key_id: str) -> None:
@@ -174,30 +177,12 @@ class ApiKeys:
             connection.execute(revoking)
             return connection.execute(select(_TABLE.c.id).where(mine)).first() is not None
 
-        if not self._in_transaction(revoke):
+        if not self._tables.in_transaction(revoke):
             raise ApiKeyError(f"there is no API key {key_id}: `lakehouse api keys list` has all")
 
     def close(self) -> None:
         """Close the connections to the database."""
-        self._engine.dispose()
-
-    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
-        # Two processes that make the table at once collide in PostgreSQL's own tables.
-        @retrying(on=(OperationalError, IntegrityError), budget_seconds=BUDGET_SECONDS)
-        def api_keys() -> T:
-            with self._engine.begin() as connection:
-                if not self._made:
-                    connection.execute(CreateTable(_TABLE, if_not_exists=True))
-                return work(connection)
-
-        try:
-            result = api_keys()
-        except SQLAlchemyError as error:
-            # The statement's values are left out: a hash is among them.
-            told = getattr(error, "orig", None) or error
-            raise ApiKeyError(f"the API keys in {self._engine.url}: {told}") from error
-        self._made = True
-        return result
+        self._tables.close()
 
 
 def _hashed(secret: str) -> bytes:

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock
+from concurrent.futures import Future
 
 import structlog
-from anyio import fail_after, to_thread
 from cachetools import TTLCache
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -15,8 +14,9 @@ from lakehouse.errors import first_line
 from lakehouse.settings import Settings
 from serving.api import problems
 from serving.api.authentication import reaching
-from serving.api.deadlines import exceeded
+from serving.api.deadlines import DeadlineExceededError
 from serving.api.problems import ProblemError, documented
+from serving.api.seats import Seats
 from serving.exporter import families
 from serving.exporter.families import Reading
 from serving.exporter.freshness import landed
@@ -44,7 +44,7 @@ class Lags(BaseModel):
 
 
 class LogAndLake:
-    """Compares the ends of log and lake, at most every ``LOOK_SECONDS``; threads may share it.
+    """Compares the ends of log and lake, at most every ``LOOK_SECONDS``; for one thread at a time.
 
     Args:
         settings: Where the log is.
@@ -54,8 +54,8 @@ class LogAndLake:
     def __init__(self, settings: Settings, open_catalog: Callable[[], Catalog]) -> None:
         self._log = Log(settings)
         self._open_catalog = open_catalog
-        self._lock = Lock()
-        self._known: TTLCache[str, list[Lag]] = TTLCache(maxsize=1, ttl=LOOK_SECONDS)
+        # What a look found, or why it found nothing: to ask for what is away takes seconds.
+        self._known: TTLCache[str, Future[list[Lag]]] = TTLCache(maxsize=1, ttl=LOOK_SECONDS)
 
     def lags(self) -> list[Lag]:
         """Return how far each table of bronze is behind.
@@ -63,21 +63,25 @@ class LogAndLake:
         Raises:
             Exception: Whatever the broker or the catalog raises when it is away.
         """
-        with self._lock:
-            if (known := self._known.get("lags")) is not None:
-                return known
-            try:
-                found = list(_lags(landed(Round(self._open_catalog(), self._log))))
-            except Exception:
-                self._log.forget()  # an embedded broker may be at another address by now
-                raise
-            self._known["lags"] = found
-            return found
+        known = self._known.get("lags")
+        if known is None:
+            known = self._known["lags"] = self._look()
+        return known.result()
+
+    def _look(self) -> Future[list[Lag]]:
+        found: Future[list[Lag]] = Future()
+        try:
+            found.set_result(list(_lags(landed(Round(self._open_catalog(), self._log)))))
+        except Exception as error:
+            self._log.forget()  # an embedded broker may be at another address by now
+            _log.warning("log and lake cannot be compared", error=first_line(error))
+            found.set_exception(error)
+        return found
 
 
 def routes(ends: LogAndLake) -> APIRouter:
     """Return the route that tells of it."""
-    router = APIRouter(tags=["operations"])
+    router, seat = APIRouter(tags=["operations"]), Seats(1, what="log and lake")
 
     @router.get(
         "/v1/lag",
@@ -94,15 +98,13 @@ def routes(ends: LogAndLake) -> APIRouter:
     async def lag(request: Request) -> Lags:
         """Tell how far each table of bronze is behind the log, in events and in time."""
         try:
-            with fail_after(request.state.deadline.left()):
-                return Lags(data=await to_thread.run_sync(ends.lags, abandon_on_cancel=True))
+            return Lags(data=await seat.run(ends.lags, request.state.deadline.left()))
         except TimeoutError as error:
-            raise exceeded() from error
+            raise DeadlineExceededError from error
         except ProblemError:
             raise
         except Exception as error:  # whatever a broker or a catalog may raise
-            _log.warning("log and lake cannot be compared", error=first_line(error))
-            told = f"log or lake do not answer: {first_line(error)}"
+            told = "log or lake do not answer; the API's log tells why"
             raise ProblemError(problems.UNAVAILABLE, told, headers={"Retry-After": "5"}) from error
 
     return router

@@ -1,4 +1,4 @@
-"""Rate limits: a token bucket for each key, told of as the IETF's draft has it.
+"""Rate limits: a token bucket for each key or address, told of as the IETF's draft has it.
 
 draft-ietf-httpapi-ratelimit-headers: ``RateLimit-Policy`` states quota and window, ``RateLimit``
 what is left of the quota and when it is whole again.
@@ -20,6 +20,24 @@ from serving.api.problems import ProblemError, problem_response
 MOST_BUCKETS = 10_000
 # Asked for by machines all the time, and cheap.
 UNLIMITED = ("/health/", "/metrics")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What each bucket allows.
+
+    Attributes:
+        capacity: Requests that may come at once.
+        per_second: Requests that may come on and on.
+    """
+
+    capacity: int
+    per_second: float
+
+    @property
+    def window_seconds(self) -> int:
+        """Whole seconds in which an empty bucket fills up."""
+        return math.ceil(self.capacity / self.per_second)
 
 
 @dataclass
@@ -59,12 +77,13 @@ class TokenBucket:
 
 
 class RateLimits:
-    """Refuses whoever asks too often: keys each by itself, others by their address.
+    """Refuses whoever asks too often.
 
     Args:
         app: What is asked.
-        capacity: Requests that may come at once.
-        per_second: Requests that may come on and on.
+        name: Of the policy, as headers have it.
+        who: Tells whose bucket a request takes from; None for nobody's.
+        quota: What each bucket allows.
         clock: Seconds, which never go back.
     """
 
@@ -72,36 +91,39 @@ class RateLimits:
         self,
         app: ASGIApp,
         *,
-        capacity: int,
-        per_second: float,
+        name: str,
+        who: Callable[[Scope], str | None],
+        quota: Quota,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
-        self._capacity = capacity
-        self._per_second = per_second
+        self._name = name
+        self._who = who
+        self._quota = quota
         self._clock = clock
         self._buckets: LRUCache[str, TokenBucket] = LRUCache(MOST_BUCKETS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"].startswith(UNLIMITED):
+        is_limited = scope["type"] == "http" and not scope["path"].startswith(UNLIMITED)
+        who = self._who(scope) if is_limited else None
+        if who is None:
             await self._app(scope, receive, send)
             return
-        now = self._clock()
-        bucket = self._buckets.setdefault(
-            _who(scope), TokenBucket(self._capacity, self._per_second, self._capacity, now)
-        )
+        now, quota = self._clock(), self._quota
+        full = TokenBucket(quota.capacity, quota.per_second, quota.capacity, now)
+        bucket = self._buckets.setdefault(who, full)
         is_let_in = bucket.take(now)
         told = {
-            "RateLimit-Policy": f'"key";q={self._capacity};w={self._window_seconds}',
-            "RateLimit": f'"key";r={int(bucket.tokens)};t={bucket.seconds_to_full}',
+            "RateLimit-Policy": f'"{self._name}";q={quota.capacity};w={quota.window_seconds}',
+            "RateLimit": f'"{self._name}";r={int(bucket.tokens)};t={bucket.seconds_to_full}',
         }
         if not is_let_in:
             metrics.REFUSED.labels("rate").inc()
             wait = bucket.seconds_to_one
             error = ProblemError(
                 problems.RATE_LIMITED,
-                f"{self._capacity} requests at once and {self._per_second:g} a second are let in: "
+                f"{quota.capacity} requests at once and {quota.per_second:g} a second are let in: "
                 f"come again in {wait} s",
                 headers={**told, "Retry-After": str(wait)},
             )
@@ -112,19 +134,7 @@ class RateLimits:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in told.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)  # of a key that is new here, both count
             await send(message)
 
         await self._app(scope, receive, telling)
-
-    @property
-    def _window_seconds(self) -> int:
-        return math.ceil(self._capacity / self._per_second)
-
-
-def _who(scope: Scope) -> str:
-    key = scope.get("state", {}).get("key")
-    if key is not None:
-        return str(key.id)
-    address, _ = scope.get("client") or ("unknown", 0)
-    return f"from {address}"

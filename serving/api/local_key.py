@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from lakehouse.embedded import API
+from lakehouse.errors import LakehouseError
 from lakehouse.files import write_secretly
 from lakehouse.processes import LOOPBACK, Supervisor
 from lakehouse.settings import NotRunningError, Settings
@@ -12,9 +13,21 @@ from serving.api.keys import DATASETS, ApiKeys
 NAME = "local"
 
 
+class NoLocalKeyError(LakehouseError):
+    """A home has no API key of its own."""
+
+
 def local_key_file(settings: Settings) -> Path:
     """Return the path of the local key."""
     return settings.home / "keys" / "api-local"
+
+
+def has_local_key(settings: Settings) -> bool:
+    """Tell whether keys are in a file of the home, so that its owner could make one anyway.
+
+    A database that others use too is not to get an operator's key by somebody starting an API.
+    """
+    return settings.catalog_uri is None
 
 
 def local_key(settings: Settings, keys: ApiKeys) -> str:
@@ -45,10 +58,16 @@ def local_address(settings: Settings, port: int | None = None) -> str:
         port: Where its API listens; what `lakehouse up` has started is found without.
 
     Raises:
+        NoLocalKeyError: The home has no key of its own.
         NotRunningError: It is not told, and `lakehouse up` has started none, or none that lives.
             Whatever else listens where it would must not be handed the key.
         serving.api.keys.ApiKeyError: The database does not answer.
     """
+    if not has_local_key(settings):
+        raise NoLocalKeyError(
+            f"the keys of {settings.home} are in a database, and none is the home's own: make one "
+            "with `lakehouse api keys create`, and give it to the page"
+        )
     if port is None:
         record = Supervisor(settings.home).find(API)
         if record is None or not record.alive:

@@ -6,11 +6,10 @@ come, those before it are not looked for.
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pyiceberg.types import DateType, IntegerType, LongType, TimestamptzType
@@ -22,6 +21,7 @@ from serving.api.relations import Relation
 
 Place = tuple[Value, ...]
 _FINGERPRINT_BYTES = 8
+_LONGS = range(-(2**63), 2**63)
 _FOREIGN = "the cursor belongs to another query: only limit may differ from the page before"
 
 
@@ -53,7 +53,7 @@ def place_of(ask: Ask) -> Place | None:
         values = tuple(
             _read(spelled, column.type) for spelled, column in zip(place, columns, strict=True)
         )
-    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         said = "the cursor is none of this API's: give `next` of the page before as it was"
         raise ProblemError(problems.INVALID_CURSOR, said) from error
     if fingerprint != _fingerprint(ask):
@@ -72,19 +72,27 @@ def _spelled(value: Any) -> str | int:
 
 
 def _read(spelled: Any, kind: object) -> Value:
+    """Return a value of a cursor; anybody can make one up, and engines fail on what fits no column.
+
+    Raises:
+        ValueError: It is none that a column of the kind may have.
+        TypeError: Likewise.
+        OverflowError: It is a time that there is not in UTC.
+    """
     match kind:
         case TimestamptzType():
             moment = datetime.fromisoformat(spelled)
             if moment.tzinfo is None:
                 raise ValueError(f"{spelled} has no zone")
-            return moment
+            return moment.astimezone(UTC)
         case DateType():
             return date.fromisoformat(spelled)
         case LongType() | IntegerType():
-            if isinstance(spelled, bool) or not isinstance(spelled, int):
-                raise TypeError(f"{spelled!r} is no integer")
+            if not isinstance(spelled, int) or isinstance(spelled, bool) or spelled not in _LONGS:
+                raise TypeError(f"{spelled!r} is no integer of eight bytes")
             return spelled
         case _:
             if not isinstance(spelled, str) or "\0" in spelled:
                 raise TypeError(f"{spelled!r} is no text")
+            spelled.encode()  # half a letter is none
             return spelled

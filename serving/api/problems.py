@@ -53,6 +53,9 @@ IDEMPOTENCY_KEY_REUSED = Kind(
     "idempotency-key-reused", "The Idempotency-Key stands for another request", 422
 )
 NO_SUCH_COMMAND = Kind("no-such-command", "There is no such command", 404)
+NO_FEATURES = Kind("no-features", "There are no features of this instrument", 404)
+NO_CHAMPION = Kind("no-champion", "No model is champion", 404)
+NO_MODELS = Kind("no-models", "The API is installed without models", 501)
 UNEXPECTED = Kind("unexpected", "The API failed", 500)
 KINDS: Mapping[str, Kind] = {
     kind.slug: kind for kind in list(globals().values()) if isinstance(kind, Kind)
@@ -143,16 +146,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     title = HTTPStatus(error.status_code).phrase
     told = {"type": "about:blank", "title": title, "status": error.status_code}
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
-        headers["Allow"] = ", ".join(methods)
-    return _response({**told, "detail": detail}, request.url.path, headers)
-
-
-def _methods(request: Request) -> list[str]:
-    """Return the methods of all routes of the path; the framework tells those of the first."""
-    path = getattr(request.scope.get("route"), "path", "")
-    return sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ()))
+    return _response({**told, "detail": detail}, request.url.path, dict(error.headers or {}))
 
 
 async def _of_surprise(request: Request, error: Exception) -> Response:

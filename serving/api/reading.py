@@ -10,8 +10,8 @@ from serving.api import metrics
 from serving.api.answers import Answer, Meta
 from serving.api.asking import Ask
 from serving.api.cache import AnswerCache
+from serving.api.commits import Commits
 from serving.api.deadlines import Deadline
-from serving.api.freshness import Commits
 from serving.api.gate import EngineDownError, Gate
 from serving.api.live import LiveRows, is_running, live_answer
 from serving.api.paging import cursor_after
@@ -30,7 +30,7 @@ class Reader:
 
     Args:
         gate: The way to the SQL engine.
-        commits: Tells how old an answer is.
+        commits: Tells when tables were last written.
         cache: Answers that were made lately.
         live: The live tier's rows, if they are followed.
     """
@@ -95,8 +95,10 @@ class Reader:
             sql = query.sql(dialect=engine.dialect)
             return engine.query(sql, timeout_seconds=deadline.left(), **over)
 
-        # Before the rows: what is committed in between makes them fresher than is said.
-        age = None if ask.as_of else self._commits.age_seconds(ask.relation, batch_only=batch_only)
+        # Before the rows: what is committed in between makes them newer than is said.
+        since = (
+            None if ask.as_of else self._commits.seconds_since(ask.relation, batch_only=batch_only)
+        )
         found = run(page_query(ask), as_of=ask.as_of, batch_only=batch_only)
         rows = found.slice(0, ask.limit)
         offsets = self._partitions.offsets(ask.relation, rows, run)
@@ -105,7 +107,8 @@ class Reader:
         meta = Meta(
             tier=ask.tier,
             as_of=ask.as_of,
-            freshness_seconds=None if age is None else round(age, 3),
+            freshness_seconds=None,
+            seconds_since_commit=None if since is None else round(since, 3),
             offsets=offsets,
             status=Counter(rows["status"].to_pylist()) if ask.relation.is_merged else {},
         )

@@ -112,6 +112,20 @@ RESOURCES: tuple[Resource, ...] = (
         filters=_BY_INSTRUMENT,
     ),
     Resource(
+        "/v1/predictions",
+        "What a version of a model said at the end of an instrument's minute.",
+        "market",
+        {
+            "": Relation(
+                "gold.predictions",
+                "gold.predictions",
+                order=(*_BY_INSTRUMENT, "window_start", "model", "version"),
+                time="window_start",
+            )
+        },
+        filters=(*_BY_INSTRUMENT, "model"),
+    ),
+    Resource(
         "/v1/reconciliations",
         "What a comparison of the two layers found, the latest first.",
         "operations",

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import structlog
@@ -14,16 +14,15 @@ from lakehouse.settings import NotRunningError, Settings
 from lakehouse.telemetry import configure_logging, prepare_metrics
 from lakehouse.tracing import configure_tracing
 from serving.api.app import create_app
+from serving.api.connections import allowed_connections, leave_who_takes_nothing
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
-from serving.api.local_key import local_key
+from serving.api.local_key import has_local_key, local_key
 from serving.engines import sql_engine
 from serving.live.store import LiveStore
 
 # A request of the API waits no longer for a server that is away; the breaker does the rest.
 PATIENCE_SECONDS = 1.0
-# More connections than readers of the stream and their pages make.
-MOST_CONNECTIONS = 4_000
 # Requests under way are finished, streams are ended.
 STOP_SECONDS = 2
 
@@ -32,6 +31,10 @@ _log = structlog.get_logger(__name__)
 
 class CertificateError(LakehouseError):
     """A file is no certificate with its key."""
+
+
+class NotStartedError(LakehouseError):
+    """The API could not begin to answer."""
 
 
 def serve(settings: Settings, *, host: str, port: int, certificate: Path | None = None) -> None:
@@ -45,7 +48,8 @@ def serve(settings: Settings, *, host: str, port: int, certificate: Path | None 
 
     Raises:
         CertificateError: The file holds something else.
-        LakehouseError: The API keys cannot be kept, or the engine's settings are wrong.
+        LakehouseError: The API keys cannot be kept, the engine's settings are wrong, or the server
+            does not start.
     """
     if certificate is not None:
         _check(certificate)
@@ -55,7 +59,8 @@ def serve(settings: Settings, *, host: str, port: int, certificate: Path | None 
     prepare_metrics()
     with ExitStack() as held:
         keys = held.enter_context(closing(ApiKeys.of(settings)))
-        local_key(settings, keys)
+        if has_local_key(settings):
+            local_key(settings, keys)
         engine = held.enter_context(
             closing(
                 sql_engine(
@@ -66,17 +71,24 @@ def serve(settings: Settings, *, host: str, port: int, certificate: Path | None 
             )
         )
         gate = Gate(engine, at_once=settings.api_queries_at_once)
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(settings, gate, keys, _followed(settings, held)),
             host=host,
             port=port,
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=allowed_connections(),
             timeout_graceful_shutdown=STOP_SECONDS,
             ssl_certfile=certificate,
         )
+        listening = held.enter_context(closing(config.bind_socket()))
+        leave_who_takes_nothing(listening)
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):  # it has heeded it
+            server.run(sockets=[listening])
+        if not server.started:
+            raise NotStartedError(f"the API on {host}:{port} did not start; its log tells why")
 
 
 def _check(certificate: Path) -> None:

@@ -5,6 +5,7 @@ that takes nothing for long is left, by `serving.api.slow_clients`.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterable
 from typing import Annotated, Literal
 
@@ -13,12 +14,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from serving.api import metrics, problems
-from serving.api.asking import MOST_NAMES, Name
-from serving.api.authentication import authenticated, check_reach
+from serving.api.asking import MOST_NAMES
+from serving.api.authentication import KnownKeys, authenticated, brought_key, check_reach
+from serving.api.keys import ApiKey
 from serving.api.live import LiveRows, is_running
 from serving.api.problems import ProblemError, documented
 from serving.api.relations import Dataset
 from serving.live.relations import LiveRow
+from serving.parameters import Name
 
 LiveRelation = Literal["bars_1m", "spreads_1m", "positions"]
 DATASETS: dict[LiveRelation, Dataset] = {
@@ -30,6 +33,8 @@ DATASETS: dict[LiveRelation, Dataset] = {
 _SPELLED_ROWS = 10_000
 # A thousand readers at ten events a second are a core's work.
 MOST_READERS = 2_000
+# One that loses its streams and opens new ones leaves room for others.
+MOST_READERS_OF_A_KEY = 100
 
 Names = Annotated[list[Name], Query(max_length=MOST_NAMES)]
 
@@ -39,14 +44,16 @@ class Stream:
 
     Args:
         live: The live tier's rows; None where they are not followed.
+        keys: Tells whether a reader's key is still one.
     """
 
-    def __init__(self, live: LiveRows | None) -> None:
+    def __init__(self, live: LiveRows | None, keys: KnownKeys) -> None:
         self._live = live
-        self._readers = 0
+        self._keys = keys
+        self._readers: Counter[str] = Counter()
         self._spelled: LRUCache[tuple[str, int], str] = LRUCache(_SPELLED_ROWS)
 
-    def check(self) -> None:
+    def check(self, key: ApiKey) -> None:
         """See to it that a reader can be served.
 
         Raises:
@@ -55,7 +62,10 @@ class Stream:
         if not is_running(self._live):
             said = "the live tier has told of no progress lately: nothing can be streamed"
             raise ProblemError(problems.NO_LIVE_TIER, said, headers={"Retry-After": "5"})
-        if self._readers >= MOST_READERS:
+        if self._readers[key.id] >= MOST_READERS_OF_A_KEY:
+            said = f"{MOST_READERS_OF_A_KEY} read the stream by this key already"
+            raise ProblemError(problems.RATE_LIMITED, said, headers={"Retry-After": "5"})
+        if self._readers.total() >= MOST_READERS:
             said = f"{MOST_READERS} read the stream already"
             raise ProblemError(problems.OVERLOADED, said, headers={"Retry-After": "5"})
 
@@ -64,13 +74,18 @@ class Stream:
         relations: list[LiveRelation],
         named: dict[str, list[str]],
         after: dict[str, int],
+        *,
+        key: ApiKey,
+        brought: str,
     ) -> AsyncIterable[ServerSentEvent]:
-        """Yield the rows that are held, then those that change, without end.
+        """Yield the rows that are held, then those that change, while the reader's key is valid.
 
         Args:
             relations: Whose rows.
             named: By column, the values that rows may have; any where there are none.
             after: By relation, the position that the reader has seen.
+            key: The reader's.
+            brought: The same, as it was sent.
         """
         if self._live is None:
             return
@@ -80,18 +95,24 @@ class Stream:
             return all(row.values.get(column) in values for column, values in tests.items())
 
         seen = dict(after)
-        self._readers += 1
-        metrics.STREAM_CLIENTS.set(self._readers)
+        self._count(key, 1)
         try:
             async for row in self._live.subscribe(relations, wanted=is_wanted, after=after):
+                if not await self._keys.opens(brought):
+                    return
                 seen[row.relation] = row.position
                 metrics.STREAM_EVENTS.inc()
                 yield ServerSentEvent(
                     raw_data=self._spelling(row), event=row.relation, id=_spelled_places(seen)
                 )
         finally:
-            self._readers -= 1
-            metrics.STREAM_CLIENTS.set(self._readers)
+            self._count(key, -1)
+
+    def _count(self, key: ApiKey, more: int) -> None:
+        self._readers[key.id] += more
+        if not self._readers[key.id]:
+            del self._readers[key.id]
+        metrics.STREAM_CLIENTS.set(self._readers.total())
 
     def _spelling(self, row: LiveRow) -> str:
         place = row.relation, row.position
@@ -100,9 +121,9 @@ class Stream:
         return known
 
 
-def routes(live: LiveRows | None) -> APIRouter:
+def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
     """Return the route of the stream."""
-    router, stream = APIRouter(tags=["market"]), Stream(live)
+    router, stream = APIRouter(tags=["market"]), Stream(live, keys)
 
     def may_read(
         request: Request,
@@ -112,7 +133,7 @@ def routes(live: LiveRows | None) -> APIRouter:
         wanted = relation or ["bars_1m"]
         for name in wanted:
             check_reach(request, DATASETS[name])
-        stream.check()
+        stream.check(request.state.key)
         return wanted
 
     @router.get(
@@ -127,23 +148,31 @@ def routes(live: LiveRows | None) -> APIRouter:
         ),
     )
     async def read(
+        request: Request,
         relations: Annotated[list[LiveRelation], Depends(may_read)],
-        venue: Names = [],  # noqa: B006 - FastAPI copies it
-        symbol: Names = [],  # noqa: B006
-        customer_id: Names = [],  # noqa: B006
+        named: Annotated[dict[str, list[str]], Depends(_named)],
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> AsyncIterable[ServerSentEvent]:
         """Follow live rows as they change: `event` names the relation, `data` is the row.
 
         The rows that are held come first. A row whose count is 0 says that nothing is left of it.
-        `Last-Event-ID` goes on from an event; what changed meanwhile is told once.
+        `Last-Event-ID` goes on from an event; what changed meanwhile is told once. The stream ends
+        when the key does.
         """
-        named = {"venue": venue, "symbol": symbol, "customer_id": customer_id}
         after = _places(last_event_id or "")
-        async for event in stream.events(relations, named, after):
+        key, brought = request.state.key, brought_key(request.scope) or ""
+        async for event in stream.events(relations, named, after, key=key, brought=brought):
             yield event
 
     return router
+
+
+def _named(
+    venue: Names = [],  # noqa: B006 - FastAPI copies it
+    symbol: Names = [],  # noqa: B006
+    customer_id: Names = [],  # noqa: B006
+) -> dict[str, list[str]]:
+    return {"venue": venue, "symbol": symbol, "customer_id": customer_id}
 
 
 def _spelled_places(places: dict[str, int]) -> str:

@@ -23,7 +23,7 @@ from lakehouse.transforms.bounds import (
     SYMBOL,
     VENUE,
 )
-from serving.api.asking import NAME_PATTERN, Instant
+from serving.parameters import NAME_PATTERN, Instant
 
 # decimal(18,8), as in the events: ten digits before the point and eight after it.
 DECIMAL_PATTERN = r"^[0-9]{1,10}(\.[0-9]{1,8})?$"

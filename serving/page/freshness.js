@@ -8,7 +8,7 @@ const UNAVAILABLE = 503;
 export class Freshness {
   #notices;
   #answeredAt = null;
-  #freshness = null;
+  #sinceCommit = null;
   #stream = "–";
   #hadStream = false;
   #heardAt = null;
@@ -19,9 +19,9 @@ export class Freshness {
   }
 
   /** The API has answered. */
-  answered({ freshness_seconds: freshness, degraded }) {
+  answered({ seconds_since_commit: sinceCommit, degraded }) {
     this.#answeredAt = Date.now();
-    this.#freshness = freshness;
+    this.#sinceCommit = sinceCommit;
     this.#notices.say("api", null);
     const older = degraded && `What is shown may be older than it should be: ${degraded}`;
     this.#notices.say("degraded", older || null);
@@ -52,8 +52,8 @@ export class Freshness {
     const since = (moment) => (Date.now() - moment) / 1000;
     const { at, heard } = { at: this.#answeredAt, heard: this.#heardAt };
     byId("answered").textContent = at == null ? "–" : `${duration(since(at))} ago`;
-    byId("freshness").textContent =
-      this.#freshness == null ? "–" : duration(this.#freshness + since(at));
+    byId("written").textContent =
+      this.#sinceCommit == null ? "–" : `${duration(this.#sinceCommit + since(at))} ago`;
     const isLive = this.#stream === "open" && heard != null;
     const lately = isLive ? `, ${duration(since(heard))} ago` : "";
     byId("stream").textContent = this.#stream + lately;

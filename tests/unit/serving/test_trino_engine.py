@@ -1,6 +1,8 @@
 """The Trino engine on a client that answers as it is told."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from threading import Event
@@ -245,6 +247,23 @@ def test_a_query_is_cancelled_when_its_time_is_over(
     with pytest.raises(TimeIsUpError, match=r"cancelled after 0\.050 s"):
         TrinoEngine(stack).query("SELECT 1", timeout_seconds=0.05)
     assert cursor.cancelled
+
+
+def test_all_tries_together_have_the_time_that_is_given(
+    engine: TrinoEngine, cursor: FakeCursor, answers: deque[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    @contextmanager
+    def watched(_: FakeCursor, seconds: float) -> Iterator[Event]:
+        given.append(seconds)
+        yield Event()
+
+    monkeypatch.setattr(trino_engine, "ended_in_time", watched)
+    lost = exceptions.TrinoConnectionError("lost")
+    answers.extend([lost, lost, (BARS, [])])
+    engine.query("SELECT 1", timeout_seconds=20)
+    assert 20 > given[0] > given[1] > given[2] > 0
 
 
 def test_a_query_within_its_time_is_left_alone(

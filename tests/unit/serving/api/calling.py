@@ -1,7 +1,7 @@
 """Calling an application without a network, and waiting for what it does by itself."""
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -16,3 +16,4 @@ def eventually(happens: Callable[[], bool], seconds: float = 10.0) -> None:
     ends = monotonic() + seconds
     while not happens():
         assert monotonic() < ends, "it did not happen"
+        sleep(0.01)  # a core for whoever is to make it happen

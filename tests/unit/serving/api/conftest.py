@@ -20,6 +20,8 @@ from serving.engines import Engine, sql_engine
 if TYPE_CHECKING:
     from served_rows import Lake
 
+    from serving.models.tracking import Tracking
+
 # The tests of this folder import what lies beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -60,6 +62,25 @@ def sql(settings: Settings, lake: "Lake") -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def api(settings: Settings, sql: Engine, keys: ApiKeys) -> FastAPI:
     return create_app(settings, Gate(sql, at_once=2), keys)
+
+
+@pytest.fixture(scope="module")
+def tracking(settings: Settings) -> Iterator["Tracking"]:
+    """A registry without a model: MLflow takes seconds to make its tables."""
+    from serving.models.tracking import Tracking
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TIMEOUT", "MAX_RETRIES"):  # set for good by who scores first
+            patch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "1")
+        yield Tracking(settings)
+
+
+@pytest.fixture(scope="module")
+def champion(tracking: "Tracking") -> int:
+    """Version of a champion that says again what one column says."""
+    from championed import promoted
+
+    return promoted(tracking, "ewma_volatility_15m")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,6 +22,7 @@ def running(app: FastAPI, port: int = 0) -> Iterator[str]:
     while not server.started:
         assert thread.is_alive(), "the server did not start"
         assert monotonic() < ends, "the server did not start in time"
+        sleep(0.01)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

@@ -37,6 +37,8 @@ TABLES = (
     "silver.trades",
     "silver.trades_rt",
     "silver.instruments",
+    "gold.features_1m",
+    "gold.predictions",
     "ops.reconciliations",
     "bronze.dead_letters",
 )
@@ -102,7 +104,13 @@ def fill(lake: Lake) -> None:
         [bar_of(m, 10 * place + m, s) for place, s in enumerate(symbols) for m in range(3)],
     )
     lake.append("gold.bars_1m_rt", [bar_of(3, 50 + place, s) for place, s in enumerate(symbols)])
-    for table in ("silver.trades", "gold.spreads_1m", "gold.positions", "silver.instruments"):
+    for table in (
+        "silver.trades",
+        "gold.spreads_1m",
+        "gold.positions",
+        "silver.instruments",
+        "gold.predictions",
+    ):
         lake.append(table, [row_of(table, symbol=symbol) for symbol in symbols])
     lake.append(
         "ops.reconciliations",

@@ -15,7 +15,7 @@ from lakehouse.settings import Settings
 from serving.api.app import create_app
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
-from serving.client import ApiError, Client
+from serving.client import LONGEST_WAIT_SECONDS, ApiError, Client, TooManyRowsError
 from serving.engine import QueryError
 from serving.engines import Engine
 
@@ -40,7 +40,8 @@ def test_rows_are_arrow_with_what_is_said_of_them(remote: Client) -> None:
     assert (bars.tier, bars.degraded, bars.next) == ("merged", None, None)
     assert bars.offsets == {"0": 50}
     assert bars.status == {"RECONCILED": 1, "PROVISIONAL": 1}
-    assert bars.freshness_seconds is not None
+    assert bars.freshness_seconds is None
+    assert bars.seconds_since_commit is not None
 
 
 def test_all_pages_are_one_table(remote: Client) -> None:
@@ -59,9 +60,11 @@ def test_each_resource_has_a_method(remote: Client) -> None:
         remote.positions("C-1"),
         remote.market_daily(start=datetime(2024, 8, 8, tzinfo=UTC).date()),
         remote.instruments(),
-        remote.read("reconciliations", verdict="some"),
+        remote.predictions(),
+        remote.reconciliations(verdict="some"),
+        remote.dead_letters(reason="too_large"),
     )
-    assert [rows.table.num_rows for rows in found] == [1, 2, 2, 2, 2, 3]
+    assert [rows.table.num_rows for rows in found] == [1, 2, 2, 2, 2, 2, 3, 1]
 
 
 def test_rows_become_a_data_frame(remote: Client) -> None:
@@ -86,10 +89,15 @@ def test_nobody_there_is_an_error_too(everything: str) -> None:
         Client("http://127.0.0.1:9", everything, tries=1).bars()
 
 
+def limited(settings: Settings, per_second: float) -> Settings:
+    return settings.model_copy(
+        update={"api_requests_at_once": 3, "api_requests_per_second": per_second}
+    )
+
+
 def test_what_passes_is_asked_again_when_it_is_told_to(
     settings: Settings, sql: Engine, keys: ApiKeys
 ) -> None:
-    few = settings.model_copy(update={"api_requests_at_once": 2, "api_requests_per_second": 1.0})
     faulty = FaultyEngine(sql)
     failures = iter([QueryError("it restarts")])
 
@@ -98,16 +106,31 @@ def test_what_passes_is_asked_again_when_it_is_told_to(
             raise failure
 
     faulty.fault = fault
-    with running(create_app(few, Gate(faulty, at_once=2), keys)) as address:
-        key = keys.create("patient")
+    app = create_app(limited(settings, 1.0), Gate(faulty, at_once=2), keys)
+    with running(app) as address, Client(address, keys.create("patient")) as patient:
         began = monotonic()
-        with Client(address, key) as patient:
-            for _ in range(3):  # the engine fails once; then the bucket is empty
-                assert patient.bars().table.num_rows == 8
-        assert monotonic() - began > 1.5
-        with Client(address, key, tries=1) as hasty, pytest.raises(ApiError, match="429"):  # noqa: PT012
-            for _ in range(3):
-                hasty.bars()
+        for _ in range(3):  # the engine fails once; then the bucket is empty
+            assert patient.bars().table.num_rows == 8
+        assert monotonic() - began > 1.0
+
+
+def test_nobody_waits_for_longer_than_that_makes_sense(
+    settings: Settings, sql: Engine, keys: ApiKeys
+) -> None:
+    app = create_app(limited(settings, 0.001), Gate(sql, at_once=2), keys)
+    with running(app) as address, Client(address, keys.create("patient")) as patient:
+        for _ in range(3):
+            patient.bars()
+        began = monotonic()
+        with pytest.raises(ApiError, match="429"):  # a token is a quarter of an hour away
+            patient.bars()
+        assert monotonic() - began < LONGEST_WAIT_SECONDS / 2
+
+
+def test_no_more_rows_are_held_than_are_allowed(remote: Client) -> None:
+    assert remote.read("bars", limit=3, most_rows=8).table.num_rows == 8
+    with pytest.raises(TooManyRowsError, match="bars has more than 7 rows"):
+        remote.read("bars", limit=3, most_rows=7)
 
 
 def test_a_deadline_is_sent(settings: Settings, sql: Engine, keys: ApiKeys) -> None:

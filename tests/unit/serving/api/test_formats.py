@@ -51,7 +51,7 @@ def test_what_json_says_of_itself_is_in_the_headers_of_all(client: TestClient) -
     for format_ in Format:
         headers = client.get("/v1/bars", params={"limit": 3}, headers={"Accept": format_}).headers
         assert headers["x-tier"] == "merged"
-        assert float(headers["x-freshness-seconds"]) >= 0
+        assert float(headers["x-seconds-since-commit"]) >= 0
         assert json.loads(headers["x-offsets"]) == meta["meta"]["offsets"]
         assert json.loads(headers["x-status"]) == meta["meta"]["status"]
         assert headers["x-next"] == meta["next"]

@@ -62,7 +62,7 @@ def test_one_of_the_useful_suffices_and_each_of_the_needed_is_needed() -> None:
     assert look(1)
     engine.is_there = False
     assert look()
-    assert health.told()["engine"] == "away: ConnectionError: refused"
+    assert health.told() == {"keys": "ok", "engine": "away", "live": "ok"}
     live.is_there = False
     assert not look()
     engine.is_there = True
@@ -77,5 +77,5 @@ def test_the_answers_over_http(client: TestClient) -> None:
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert answer.json()["checks"]["engine"] == "ok"
-    assert answer.json()["checks"]["live"].startswith("away")
+    assert answer.json()["checks"]["live"] == "away"
     assert "lakehouse_api_ready 1.0" in client.get("/metrics").text

@@ -12,7 +12,13 @@ from lakehouse.settings import Settings, get_settings
 from serving.api.authentication import REMEMBERED_SECONDS, TRUSTED_SECONDS, KnownKeys
 from serving.api.cli import app
 from serving.api.keys import DATASETS, ApiKeyError, ApiKeys
-from serving.api.local_key import local_key, local_key_file
+from serving.api.local_key import (
+    NoLocalKeyError,
+    has_local_key,
+    local_address,
+    local_key,
+    local_key_file,
+)
 from serving.api.problems import ProblemError
 
 pytestmark = pytest.mark.serving
@@ -81,6 +87,14 @@ def test_the_local_key_is_made_once_for_its_owner_alone(kept: ApiKeys, home: Set
     assert local_key(home, kept) != key
 
 
+def test_keys_in_a_database_of_others_are_none_of_the_homes(home: Settings) -> None:
+    elsewhere = home.model_copy(update={"catalog_uri": "postgresql://server/catalog"})
+    assert has_local_key(home)
+    assert not has_local_key(elsewhere)
+    with pytest.raises(NoLocalKeyError, match="make one with `lakehouse api keys create`"):
+        local_address(elsewhere, 8123)
+
+
 class Clock:
     now = 0.0
 
@@ -107,9 +121,10 @@ async def test_a_revoked_key_is_let_in_for_seconds_only(kept: ApiKeys) -> None:
 
 @pytest.mark.anyio
 async def test_without_the_database_known_keys_go_on(
-    kept: ApiKeys, home: Settings, monkeypatch: pytest.MonkeyPatch
+    home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.api.keys.BUDGET_SECONDS", 0.0)
+    kept = ApiKeys.of(home)
     key, clock = kept.create("desk"), Clock()
     known = KnownKeys(kept, clock=clock)
     found = await known.find(key)

@@ -39,8 +39,27 @@ def test_lag_is_told_in_events_and_in_time(
     assert fresh.freshness_seconds == 0
 
 
-def test_a_log_that_is_away_is_a_problem_that_passes(client: TestClient) -> None:
+def test_a_log_that_is_away_is_asked_once_for_all_who_ask(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def landed(_: Round) -> Iterable[Reading]:
+        asked.append(1)
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(lag, "landed", landed)
+    ends = LogAndLake(settings, partial(load_catalog, settings))
+    for _ in range(3):
+        with pytest.raises(ConnectionError, match="refused"):
+            ends.lags()
+    assert len(asked) == 1
+
+
+def test_a_log_that_is_away_is_a_problem_that_passes(
+    client: TestClient, settings: Settings
+) -> None:
     answer = client.get("/v1/lag")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
-    assert "no Kafka broker is known" in answer.json()["detail"]
+    assert str(settings.home) not in answer.text

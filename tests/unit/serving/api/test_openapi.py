@@ -28,7 +28,11 @@ schema = schemathesis.pytest.from_fixture("described")
 
 @pytest.fixture
 def described(
-    settings: Settings, sql: Engine, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    sql: Engine,
+    keys: ApiKeys,
+    champion: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
     behind = Reading(families.TABLE_LAG, ("bronze.market_trades", "market.trades"), 7)
     since = Reading(families.FRESHNESS, ("bronze.market_trades",), 1.5)

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 import schemas
 from serving.api.asking import Ask
+from serving.api.gate import FAILURES_TO_OPEN
 from serving.api.paging import cursor_after
 from serving.api.problems import ProblemError
 from serving.api.query import page_query
@@ -151,6 +152,25 @@ def spelled(*parts: Any) -> str:
 def test_what_is_no_cursor_is_refused(client: TestClient, cursor: str) -> None:
     problem = client.get("/v1/bars", params={"cursor": cursor})
     assert (problem.status_code, problem.json()["type"]) == (400, "/problems/invalid-cursor")
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/v1/bars", ["a", "b", "0001-01-01T00:00:00+14:00"]),
+        ("/v1/bars", ["a", "\ud800", NOON.isoformat()]),
+        ("/v1/trades", ["a", "b", NOON.isoformat(), 10**30]),
+    ],
+)
+def test_no_cursor_that_is_made_up_reaches_the_engine(
+    client: TestClient, path: str, place: list[Any]
+) -> None:
+    following = client.get(path, params={"limit": 1}).json()["next"]
+    fingerprint, *_ = json.loads(base64.urlsafe_b64decode(f"{following}=="))
+    for _ in range(FAILURES_TO_OPEN + 1):
+        problem = client.get(path, params={"cursor": spelled(fingerprint, *place)})
+        assert (problem.status_code, problem.json()["type"]) == (400, "/problems/invalid-cursor")
+    assert client.get(path).status_code == 200
 
 
 def test_a_cursor_belongs_to_its_query(client: TestClient) -> None:

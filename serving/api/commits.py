@@ -1,4 +1,4 @@
-"""How old an answer may be: since the newest commit to the tables behind it."""
+"""When the tables behind an answer were last written."""
 
 import time
 from collections.abc import Callable
@@ -19,9 +19,9 @@ LOOK_SECONDS = 1.0
 class Commits:
     """Tells when what is behind a relation was last written.
 
-    An event that is in none of a relation's tables has come since their newest commit, or was
-    under way then. So the time since then says how old the oldest event is, at most, that readers
-    do not see. It grows while nothing comes.
+    That says whether somebody writes, and not how far behind the log they are: a writer that is
+    minutes behind commits as often as another. Lag and freshness are `serving.api.lag`'s, and the
+    exporter's.
 
     Args:
         open_catalog: Opens the catalog, at the first question.
@@ -33,7 +33,7 @@ class Commits:
         self._lock = Lock()
         self._known: TTLCache[str, float | None] = TTLCache(maxsize=256, ttl=LOOK_SECONDS)
 
-    def age_seconds(self, relation: Relation, *, batch_only: bool) -> float | None:
+    def seconds_since(self, relation: Relation, *, batch_only: bool) -> float | None:
         """Return the time since the newest commit; None if there was none.
 
         Raises:
