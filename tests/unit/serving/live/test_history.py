@@ -16,6 +16,7 @@ from demo.oracle import LoggedEvent
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
 from schemas import tables
+from serving.live import history
 from serving.live.digits import MINUTE_US, micros
 from serving.live.history import History
 from serving.live.memory import Span
@@ -80,13 +81,23 @@ def test_a_client_is_read_whole(catalog: Catalog) -> None:
 
 
 def test_the_reach_is_the_newest_of_each_partition_and_never_goes_back(catalog: Catalog) -> None:
-    history = History(catalog, BARS.stream, 0)
-    assert history.reach() == {}
+    silver = History(catalog, BARS.stream, 0)
+    assert silver.reach() == {}
     append(catalog, "silver.trades_rt", (0, 3, trade(1, 0)), (1, 70, trade(2, 0, "ETHUSDT")))
     append(catalog, "silver.trades_rt", (0, 5, trade(3, 0)))
-    assert history.reach() == {0: 5, 1: 70}
+    assert silver.reach() == {0: 5, 1: 70}
     catalog.load_table("silver.trades_rt").delete("true")
-    assert history.reach() == {0: 5, 1: 70}
+    assert silver.reach() == {0: 5, 1: 70}
+
+
+def test_a_partition_far_behind_the_others_is_known_by_its_newest_file(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "NEWEST_FILES", 2)
+    for position in (1_000, 1_001, 1_002):
+        append(catalog, "silver.trades_rt", (0, position, trade(position, 0)))
+    append(catalog, "silver.trades_rt", (1, 7, trade(1, 0, "ETHUSDT")))
+    assert History(catalog, BARS.stream, 0).reach() == {0: 1_002, 1: 7}
 
 
 def test_another_generation_of_the_topic_says_nothing_of_this_one(catalog: Catalog) -> None:
