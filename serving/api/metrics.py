@@ -32,7 +32,3 @@ DEGRADED = Counter(
 READY = Gauge("lakehouse_api_ready", "Whether the API is ready for requests; 0 or 1.")
 STREAM_CLIENTS = Gauge("lakehouse_api_stream_clients", "Readers of the stream at present.")
 STREAM_EVENTS = Counter("lakehouse_api_stream_events", "Events sent to readers of the stream.")
-STREAM_CONFLATED = Counter(
-    "lakehouse_api_stream_conflated",
-    "Rows that a reader never saw, since a newer one of the same key took their place.",
-)
