@@ -11,11 +11,7 @@ from live_logs import CASES, silver_rows
 from pyiceberg.catalog import Catalog
 from trade_log import DEFAULTS, NOON
 
-import schemas
 from demo.oracle import LoggedEvent
-from lakehouse.catalog import load_catalog
-from lakehouse.settings import Settings
-from schemas import tables
 from serving.live import history
 from serving.live.digits import MINUTE_US, micros
 from serving.live.history import History
@@ -23,18 +19,8 @@ from serving.live.memory import Span
 
 BARS = CASES["bars_1m"]
 CLIENTS = CASES["positions"]
-NEEDED = ("silver.trades", "silver.fills", "ops.runs", "bronze.dead_letters")
 BTC, ETH = "binance_spot:BTCUSDT", "binance_spot:ETHUSDT"
 NOON_US = micros(NOON)
-
-
-@pytest.fixture
-def catalog(settings: Settings) -> Catalog:
-    catalog = load_catalog(settings)
-    wanted = [schemas.contract(name) for name in NEEDED]
-    twins = [schemas.contract(str(one.speed_twin)) for one in wanted if one.speed_twin]
-    tables.apply(catalog, [*wanted, *twins])
-    return catalog
 
 
 def trade(number: int, minute: int, symbol: str = "BTCUSDT", price: int = 100) -> dict[str, Any]:
