@@ -26,7 +26,7 @@ from demo.freshness import FreshnessProbe, Positions, polling
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import Supervisor
 from lakehouse.settings import Settings
-from serving.live.store import LiveStore
+from serving.live_rows.store import LiveStore
 
 FAULTS = ["--duplicate", "0.01", "--out-of-order", "0.02"]
 AMENDMENTS = ["--corrections", "0.001", "--cancels", "0.001"]

@@ -8,21 +8,20 @@ from typing import TypeVar
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 from httpx2 import HTTPError
 
-from lakehouse.errors import LakehouseError
 from lakehouse.resilience import retrying
 from lakehouse.settings import Settings
 from schemas.contract import Topic
-from schemas.registry import ContractRegistry, IncompatibleSchemaError, UnknownSchemaError
+from schemas.registry import (
+    BUDGET_SECONDS,
+    ContractRegistry,
+    IncompatibleSchemaError,
+    RegistryUnavailableError,
+    UnknownSchemaError,
+)
 
 NOT_FOUND, CONFLICT = 404, 409
-# A registry that restarts is back within seconds; events wait in the log meanwhile.
-BUDGET_SECONDS = 60.0
 
 T = TypeVar("T")
-
-
-class RegistryUnavailableError(LakehouseError):
-    """The registry does not answer, or refuses this client."""
 
 
 class ConfluentRegistry:
@@ -31,10 +30,11 @@ class ConfluentRegistry:
     What was asked once is remembered: an id never changes its meaning.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, budget_seconds: float = BUDGET_SECONDS) -> None:
         """Prepare a client; the registry is first asked when something is wanted of it."""
         assert settings.schema_registry is not None  # noqa: S101 - who calls has looked
         self._address = settings.schema_registry
+        self._budget_seconds = budget_seconds
         client = {"url": self._address}
         if settings.ca_file:
             client["ssl.ca.location"] = str(settings.ca_file)
@@ -105,7 +105,7 @@ class ConfluentRegistry:
         )
 
     def _ask(self, question: Callable[[], T], unknown: str) -> T:
-        @retrying(on=RegistryUnavailableError, budget_seconds=BUDGET_SECONDS)
+        @retrying(on=RegistryUnavailableError, budget_seconds=self._budget_seconds)
         def attempt() -> T:
             try:
                 return question()

@@ -23,6 +23,10 @@ class IncompatibleSchemaError(LakehouseError):
     """A version of a topic's Avro schema cannot read what an earlier one wrote."""
 
 
+class RegistryUnavailableError(LakehouseError):
+    """The registry does not answer, or refuses this client."""
+
+
 class SchemaRegistry(Protocol):
     """Port to whatever gives schemas their ids. Schemas are JSON text."""
 
@@ -45,14 +49,25 @@ class SchemaRegistry(Protocol):
         """
 
 
-def schema_registry(settings: Settings) -> SchemaRegistry:
-    """Return the registry that the settings name; the contracts themselves when they name none."""
+# A registry that restarts is back within seconds; events wait in the log meanwhile.
+BUDGET_SECONDS = 60.0
+
+
+def schema_registry(
+    settings: Settings, *, budget_seconds: float = BUDGET_SECONDS
+) -> SchemaRegistry:
+    """Return the registry that the settings name; the contracts themselves when they name none.
+
+    Args:
+        settings: Where it is.
+        budget_seconds: How long it is asked again while it is away.
+    """
     if settings.schema_registry is None:
         return ContractRegistry()
     # Its HTTP client takes a third of a second to import, which the embedded profile need not pay.
     from schemas.confluent_registry import ConfluentRegistry  # noqa: PLC0415
 
-    return ConfluentRegistry(settings)
+    return ConfluentRegistry(settings, budget_seconds=budget_seconds)
 
 
 class ContractRegistry:

@@ -1,8 +1,10 @@
 """The third tier as the API reads it: the rows that the live tier holds in memory."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from heapq import nsmallest
+from operator import itemgetter
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -23,9 +25,11 @@ STALE_SECONDS = 30.0
 
 
 class LiveRows(Protocol):
-    """What the API needs of `serving.live.store.LiveStore`."""
+    """What the API needs of `serving.live_rows.store.LiveStore`."""
 
-    def rows(self, relation: str, prefix: str = "") -> list[dict[str, Any]]:
+    def rows(
+        self, relation: str, prefix: str = "", *, wanted: Callable[[LiveRow], bool] = ...
+    ) -> list[dict[str, Any]]:
         """Return a relation's rows."""
         ...
 
@@ -44,19 +48,23 @@ class LiveRows(Protocol):
         """Return how far the live tier had read when it last said so."""
         ...
 
-    def age_seconds(self, *relations: str) -> float | None:
+    def age_seconds(self, relation: str) -> float | None:
         """Return the greatest age of an event that the rows do not tell yet."""
+        ...
+
+    def silent_seconds(self, *relations: str) -> float | None:
+        """Return for how long the live tier has not told how far it has read."""
         ...
 
 
 def is_running(live: LiveRows | None, *relations: str) -> bool:
-    """Tell whether a live tier has told of its progress lately."""
-    age = None if live is None else live.age_seconds(*relations)
-    return age is not None and age < STALE_SECONDS
+    """Tell whether a live tier has told of its progress lately, however little that is."""
+    silent = None if live is None else live.silent_seconds(*relations)
+    return silent is not None and silent < STALE_SECONDS
 
 
 def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None) -> Answer:
-    """Return a page of the rows that the live tier holds.
+    """Return a page of the rows that the live tier holds; takes its time, so not on the loop.
 
     Args:
         live: The live tier's rows, if they are followed.
@@ -74,13 +82,16 @@ def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None)
             "runs; the tiers merged and reconciled do without it",
             headers={"Retry-After": "5"},
         )
-    rows = [_typed(ask, row) for row in live.rows(name, _prefix(ask))]
-    order, place = order_columns(ask.relation), place_of(ask)
-    found = [row for row in rows if _is_asked_for(ask, row)]
-    found.sort(key=lambda row: tuple(row[column] for column in order))
-    if place is not None:
-        found = [row for row in found if tuple(row[column] for column in order) > place]
-    page = found[: ask.limit]
+    place, order = place_of(ask), [ask.relation.column(one) for one in order_columns(ask.relation)]
+    rows = live.rows(name, _prefix(ask), wanted=lambda row: _is_asked_for(ask, row.values))
+    placed = ((_typed(order, row), row) for row in rows)
+    later = (one for one in placed if place is None or one[0] > place)
+    first = nsmallest(ask.limit + 1, later, key=itemgetter(0))
+    names = [column.name for column in ask.relation.columns]
+    page = [
+        dict(zip(names, _typed(ask.relation.columns, row), strict=True))
+        for _, row in first[: ask.limit]
+    ]
     progress = live.progress(name)
     meta = Meta(
         tier="live",
@@ -91,7 +102,7 @@ def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None)
         degraded=degraded,
     )
     table = pa.Table.from_pylist(page, schema=arrow_schema(ask.relation.columns))
-    more = len(found) > len(page)
+    more = len(first) > len(page)
     return Answer(table, cursor_after(ask, page[-1]) if more else None, meta)
 
 
@@ -114,12 +125,14 @@ def _prefix(ask: Ask) -> str:
 def _is_asked_for(ask: Ask, row: Mapping[str, Any]) -> bool:
     if any(row[column] not in values for column, values in ask.named):
         return False
-    moment: Any = None if ask.relation.time is None else row[ask.relation.time]
+    if ask.relation.time is None or (ask.start is None and ask.end is None):
+        return True
+    moment = _value(ask.relation.column(ask.relation.time), row[ask.relation.time])
     return (ask.start is None or ask.start <= moment) and (ask.end is None or moment < ask.end)
 
 
-def _typed(ask: Ask, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {column.name: _value(column, row.get(column.name)) for column in ask.relation.columns}
+def _typed(columns: Iterable[OutColumn], row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(_value(column, row.get(column.name)) for column in columns)
 
 
 def _value(column: OutColumn, spelled: Any) -> Any:

@@ -1,9 +1,11 @@
 """Pages of rows: from the SQL engine, the cache or the live tier, whatever can answer."""
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
+from anyio import fail_after, to_thread
 from sqlglot import exp
 
 from serving.api import metrics
@@ -11,7 +13,7 @@ from serving.api.answers import Answer, Meta
 from serving.api.asking import Ask
 from serving.api.cache import AnswerCache
 from serving.api.commits import Commits
-from serving.api.deadlines import Deadline
+from serving.api.deadlines import Deadline, DeadlineExceededError
 from serving.api.gate import EngineDownError, Gate
 from serving.api.live import LiveRows, is_running, live_answer
 from serving.api.paging import cursor_after
@@ -52,7 +54,7 @@ class Reader:
             HistoryError: The time that is asked for lies outside of the lake's history.
         """
         if ask.tier == "live":
-            return live_answer(self._live, ask)
+            return await self._live_page(ask, deadline)
         page_query(ask)  # a cursor that is none of ours is no fault of the engine
 
         async def make() -> Answer:
@@ -64,9 +66,19 @@ class Reader:
         try:
             return await self._cache.get(ask, make, seconds=seconds, deadline=deadline)
         except EngineDownError as error:
-            return self._instead(ask, error)
+            return await self._instead(ask, error, deadline)
 
-    def _instead(self, ask: Ask, error: EngineDownError) -> Answer:
+    async def _live_page(
+        self, ask: Ask, deadline: Deadline, *, degraded: str | None = None
+    ) -> Answer:
+        answer = partial(live_answer, self._live, ask, degraded=degraded)
+        try:
+            with fail_after(deadline.left()):
+                return await to_thread.run_sync(answer, abandon_on_cancel=True)
+        except TimeoutError as error:
+            raise DeadlineExceededError from error
+
+    async def _instead(self, ask: Ask, error: EngineDownError, deadline: Deadline) -> Answer:
         """Return what can be said without the engine.
 
         Raises:
@@ -85,7 +97,7 @@ class Reader:
         if ask.tier == "merged" and ask.as_of is None and live and is_running(self._live, live):
             metrics.DEGRADED.labels("live").inc()
             told = f"{error}; these are the rows that the live tier holds, and no older ones"
-            return live_answer(self._live, ask, degraded=told)
+            return await self._live_page(ask, deadline, degraded=told)
         raise error
 
     def _ask(self, ask: Ask, engine: Engine, deadline: Deadline) -> Answer:

@@ -19,7 +19,7 @@ from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
 from serving.api.local_key import has_local_key, local_key
 from serving.engines import sql_engine
-from serving.live.store import LiveStore
+from serving.live_rows.store import LiveStore
 
 # A request of the API waits no longer for a server that is away; the breaker does the rest.
 PATIENCE_SECONDS = 1.0

@@ -4,11 +4,13 @@ import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
+from typing import Any, Self
 
 import structlog
 from confluent_kafka import Message
 
 from lakehouse.errors import first_line
+from schemas.registry import RegistryUnavailableError
 from schemas.wire import EventCodec, UndecodableError
 from serving.live import metrics
 from serving.live.history import History, Rows
@@ -20,6 +22,8 @@ from serving.live.stream import Stream
 
 # Between two looks whether silver has what is waited for: the speed layer commits about as often.
 LOOK_SECONDS = 1.0
+# Between two questions to a registry that is away.
+RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
 POISON = "poison"
 
@@ -40,6 +44,7 @@ class Flow:
         history: Reads its past.
         starts: By partition, the offset that messages begin at.
         ends: By partition, the offset that the log had come to at the start.
+        asked_at: When it had, in seconds since the epoch.
         origin: The log position of offset 0.
         poison: Log partition and position of events that were set aside.
     """
@@ -52,61 +57,106 @@ class Flow:
         *,
         starts: Mapping[int, int],
         ends: Mapping[int, int],
+        asked_at: float,
         origin: int,
         poison: Collection[tuple[int, int]] = (),
     ) -> None:
-        self.stream = stream
+        self.stream, self.poison = stream, poison
         self.next = dict(starts)
         self.memory = Memory(stream, {partition: origin + at for partition, at in starts.items()})
-        self._codec, self._history, self._origin, self._poison = codec, history, origin, poison
-        self._ends = {partition: end for partition, end in ends.items() if end > starts[partition]}
+        self._codec, self._history, self._origin = codec, history, origin
         self._reading: Future[Read] | None = None
-        self._look_at = self._progress_at = float("-inf")
+        self._look_at = self._retry_at = self._progress_at = float("-inf")
+        # A message whose schema the registry is to be asked for, and the question.
+        self._unread: bytes | None = None
+        self._retrying: Future[Any] | None = None
         self._left_out = 0
         self._oldest_us: int | None = None
+        # Where the log ended at some time and has not been read to; all that it held before that
+        # time is read when nothing is left of it.
+        self._asked_at, self._to_reach = asked_at, dict[int, int]()
+        self._read_through: float | None = None
+        self._told_through = asked_at
+        self._waits_since: dict[Span, float] = {}
+        self.heed(asked_at, ends)
 
     @property
     def is_behind(self) -> bool:
         """Whether what the log held at the start has not all been read."""
-        return bool(self._ends)
+        return self._read_through is None
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether to wait for a read of silver before more events are taken."""
-        return self._reading is not None and self.memory.is_crowded
+    def is_held(self) -> bool:
+        """Whether to take no more events: silver is being read for too many, or a schema is."""
+        is_crowded = self._reading is not None and self.memory.is_crowded
+        return is_crowded or self._unread is not None
+
+    def follow(self, earlier: Self) -> None:
+        """Tell nothing before all has been read that an earlier flow of the stream had read."""
+        for partition, at in earlier.next.items():
+            if at > self.next[partition]:
+                self._to_reach[partition] = max(at, self._to_reach.get(partition, at))
+        if self._to_reach:
+            self._read_through = None
 
     def take(self, message: Message) -> None:
-        """Take in a message; one that is no sound event counts nothing."""
+        """Take in a message; one that is no sound event counts nothing.
+
+        One whose schema cannot be had is not taken: the flow is held, and is to be given it again.
+        """
         partition, offset = message.partition() or 0, message.offset() or 0
         appended_ms = max(0, message.timestamp()[1])
+        if self.is_behind:
+            self._told_through = min(self._told_through, appended_ms / 1000)
+        position, event = self._origin + offset, None
+        try:
+            event = self._codec.decode(message.value())
+        except UndecodableError as error:
+            reason: str | None = error.reason
+        except RegistryUnavailableError as error:
+            _log.warning("a schema cannot be had", topic=self.stream.topic, error=first_line(error))
+            self._unread = message.value()
+            return
+        else:
+            appended_at = datetime.fromtimestamp(appended_ms / 1000, UTC)
+            reason = first_broken(self.stream.rules, event, appended_at)
+        if (partition, position) in self.poison:
+            reason = POISON
         self.passed(partition, offset + 1)
         metrics.EVENTS.labels(topic=self.stream.topic).inc()
         if self._oldest_us is None:
             self._oldest_us = appended_ms * 1000
-        position = self._origin + offset
-        try:
-            event = self._codec.decode(message.value())
-        except UndecodableError as error:
-            self._refuse(error.reason)
-            return
-        appended_at = datetime.fromtimestamp(appended_ms / 1000, UTC)
-        reason = first_broken(self.stream.rules, event, appended_at)
-        if (partition, position) in self._poison:
-            reason = POISON
-        if reason is None:
-            self.memory.take(event, partition, position, appended_ms * 1000)
+        if event is None or reason is not None:
+            metrics.REFUSED.labels(topic=self.stream.topic, reason=reason).inc()
         else:
-            self._refuse(reason)
+            self.memory.take(event, partition, position, appended_ms * 1000)
 
     def passed(self, partition: int, offset: int) -> None:
         """Note that everything of a partition before an offset has been read."""
         self.next[partition] = max(self.next[partition], offset)
-        if partition in self._ends and offset >= self._ends[partition]:
-            del self._ends[partition]
+        if offset >= self._to_reach.get(partition, offset + 1):
+            del self._to_reach[partition]
+            self._note_reached()
+
+    def heed(self, asked_at: float, ends: Mapping[int, int]) -> None:
+        """Take in where the log ends, to be read to.
+
+        Args:
+            asked_at: When that was asked, in seconds since the epoch.
+            ends: By partition, the offset that the next event will get.
+        """
+        beyond = {partition: end for partition, end in ends.items() if end > self.next[partition]}
+        lag = sum(end - self.next[partition] for partition, end in beyond.items())
+        metrics.LAG.labels(topic=self.stream.topic).set(lag)
+        if not self._to_reach:
+            self._asked_at, self._to_reach = asked_at, beyond
+            self._note_reached()
 
     def read(self, executor: Executor) -> None:
         """Take in what has been read of silver, and ask for what is waited for."""
         now = time.monotonic()
+        if self._unread is not None:
+            self._ask_registry(executor, self._unread, now)
         if self._reading is not None and self._reading.done():
             self._install(self._reading)
             self._reading = None
@@ -116,15 +166,9 @@ class Flow:
             self._reading = executor.submit(self._read, wanted)
         metrics.WAITING.labels(relation=self.stream.relation.name).set(len(self.memory.waiting))
 
-    def tell(self, outlet: Outlet, asked_at: float, lag: int) -> None:
-        """Send the rows that have changed, and once a second how far they go.
-
-        Args:
-            outlet: Where to.
-            asked_at: When the log was asked for what has been taken, in seconds since the epoch.
-            lag: How many events it has beyond.
-        """
-        if self.is_behind:
+    def tell(self, outlet: Outlet) -> None:
+        """Send the rows that have changed, and once a second how far they go."""
+        if self._read_through is None:
             self.memory.settle()
             return
         relation = self.stream.relation
@@ -133,19 +177,37 @@ class Flow:
         if self._oldest_us is not None:
             delay = max(0.0, time.time() - self._oldest_us / 1e6)
             metrics.DELAY_SECONDS.labels(topic=self.stream.topic).observe(delay)
-        if asked_at - self._progress_at >= PROGRESS_SECONDS:
-            self._progress_at = asked_at
-            outlet.tell_progress(relation, self._progress(asked_at, lag))
+        if (now := time.monotonic()) >= self._progress_at:
+            self._progress_at = now + PROGRESS_SECONDS
+            outlet.tell_progress(relation, self._progress(self._read_through))
         self._oldest_us = None
 
-    def _progress(self, asked_at: float, lag: int) -> Progress:
-        waits = [waiting.since / 1e6 for waiting in self.memory.waiting.values()]
-        newest = self._oldest_us / 1e6 if lag and self._oldest_us is not None else asked_at
-        positions = {partition: self._origin + at - 1 for partition, at in self.next.items()}
-        return Progress(min([asked_at, newest, *waits]), positions)
+    def _note_reached(self) -> None:
+        if not self._to_reach:
+            self._read_through = self._asked_at
+            self._progress_at = float("-inf")
 
-    def _refuse(self, reason: str) -> None:
-        metrics.REFUSED.labels(topic=self.stream.topic, reason=reason).inc()
+    def _progress(self, read_through: float) -> Progress:
+        # What has begun to wait since progress was last told came after what that told of.
+        self._waits_since = {
+            span: self._waits_since.get(span, self._told_through) for span in self.memory.waiting
+        }
+        self._told_through = read_through
+        positions = {partition: self._origin + at - 1 for partition, at in self.next.items()}
+        through = min([read_through, *self._waits_since.values()])
+        return Progress(time.time(), through, positions)
+
+    def _ask_registry(self, executor: Executor, unread: bytes, now: float) -> None:
+        """Ask for the schema of a message, in another thread, until there is an answer."""
+        if self._retrying is None:
+            if now >= self._retry_at:
+                self._retrying = executor.submit(self._codec.decode, unread)
+        elif self._retrying.done():
+            if isinstance(self._retrying.exception(), RegistryUnavailableError):
+                self._retry_at = now + RETRY_SECONDS
+            else:
+                self._unread = None
+            self._retrying = None
 
     def _read(self, wanted: Mapping[Span, Waiting]) -> Read:
         """Read those spans of which silver has seen enough; in another thread."""

@@ -8,7 +8,8 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.table import Table
+from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.table import FileScanTask, Table
 
 import schemas
 from lakehouse.coverage import batch_coverage
@@ -59,14 +60,12 @@ class History:
             self._see({partition: first - 1 for partition, first in covered.items()})
             self._coverage_at = now
         table = self._catalog.load_table(self._own)
-        scan = table.scan(selected_fields=_PLACE)
-        tasks = sorted(scan.plan_files(), key=lambda task: _highest(table, task.file))
-        reader = ArrowScan(table.metadata, table.io, scan.projection(), AlwaysTrue())
-        newest = tasks[-NEWEST_FILES:]
+        projection = table.scan(selected_fields=_PLACE).projection()
+        reader = ArrowScan(table.metadata, table.io, projection, AlwaysTrue())
         self._by_file = {
-            task.file.file_path: self._by_file.get(task.file.file_path)
-            or _last_of_each(reader.to_table([task]))
-            for task in newest
+            file.file_path: self._by_file.get(file.file_path)
+            or _last_of_each(reader.to_table([FileScanTask(file)]))
+            for file in _newest(table, NEWEST_FILES)
         }
         for found in self._by_file.values():
             self._see(found)
@@ -131,10 +130,17 @@ def _literal(time_us: int) -> str:
     return str(instant(time_us)).replace("Z", "+00:00")  # as the catalog's library reads it
 
 
-def _highest(table: Table, file: Any) -> int:
-    """Return the highest log position in a data file, by its statistics."""
-    field = table.schema().find_field("last_offset")
-    return int.from_bytes((file.upper_bounds or {}).get(field.field_id, b""), "little", signed=True)
+def _newest(table: Table, count: int) -> list[DataFile]:
+    """Return the files committed last: positions of two partitions do not compare."""
+    snapshot = table.current_snapshot()
+    entries = [
+        entry
+        for manifest in ([] if snapshot is None else snapshot.manifests(table.io))
+        if manifest.content == ManifestContent.DATA
+        for entry in manifest.fetch_manifest_entry(table.io)
+    ]
+    entries.sort(key=lambda entry: entry.sequence_number or 0)
+    return [entry.data_file for entry in entries[-count:]]
 
 
 def _last_of_each(rows: pa.Table) -> dict[int, int]:

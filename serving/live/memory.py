@@ -48,12 +48,10 @@ class Waiting:
     Attributes:
         partition: Of the log, that the span's events are in.
         needs: What is read must have seen everything up to this log position.
-        since: When the first of the events was appended to the log, in microseconds.
     """
 
     partition: int
     needs: int
-    since: int
     events: list[tuple[Event, int]] = field(default_factory=list)
 
 
@@ -128,7 +126,7 @@ class Memory:
         self._untold.pop((group, minute), None)
         span = self._span(group, minute, appended_us)
         if span not in self.waiting:
-            self.waiting[span] = Waiting(partition, self._missed[partition], appended_us)
+            self.waiting[span] = Waiting(partition, self._missed[partition])
         self.waiting[span].events.append((event, position))
         self._waiting_events += 1
         if self._waiting_events > MOST_WAITING:

@@ -4,6 +4,7 @@ from threading import Event
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from lakehouse.delivery import producer_settings
 from lakehouse.kafka import ClientSettings
 from serving.live import metrics
 from serving.live.progress import Progress
@@ -27,19 +28,14 @@ class Outlet:
             stop: Set when nobody shall wait for the broker any longer.
         """
         self._stop = stop
-        self._producer = Producer(
-            {
-                **client,
-                "client.id": "lakehouse-live",
-                "enable.idempotence": True,
-                "linger.ms": LINGER_MS,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": QUEUE_MESSAGES,
-                # Until the broker is back, however long: what is told meanwhile is told again.
-                "message.timeout.ms": 0,
-                "log_level": 0,
-            }
-        )
+        own = {
+            "client.id": "lakehouse-live",
+            "linger.ms": LINGER_MS,
+            "queue.buffering.max.messages": QUEUE_MESSAGES,
+            "log_level": 0,
+        }
+        # Until the broker is back, however long: what is told meanwhile is told again.
+        self._producer = Producer(producer_settings(client, delivery_timeout_seconds=0) | own)
         self._failed: KafkaError | None = None
 
     def tell(self, relation: Relation, row: Values) -> None:

@@ -111,6 +111,17 @@ def encode(values: Values) -> bytes:
 
 
 def decode(relation: Relation, key: str, value: bytes, position: int) -> LiveRow:
-    """Return the row of a message."""
-    values = json.loads(value)
-    return LiveRow(relation.name, key, position, values["last_offset"], values)
+    """Return the row of a message.
+
+    Raises:
+        ValueError: It holds no row of the relation, or another one than its key names.
+    """
+    try:
+        values = json.loads(value)
+        last_offset, count = values["last_offset"], values[relation.count]
+        is_row = key_of(relation, values) == key
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"no row of {relation.name}: {error!r}") from error
+    if not is_row or not isinstance(last_offset, int) or not isinstance(count, int):
+        raise ValueError(f"no row of {relation.name} named {key}")
+    return LiveRow(relation.name, key, position, last_offset, values)

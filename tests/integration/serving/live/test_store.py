@@ -10,7 +10,7 @@ from landing import wait_for
 from lakehouse.settings import Settings
 from serving.live.progress import Progress
 from serving.live.relations import PROGRESS_KEY, RELATIONS, LiveRow, Values, encode, key_of
-from serving.live.store import LiveStore
+from serving.live_rows.store import LiveStore
 
 pytestmark = [pytest.mark.integration, pytest.mark.serving]
 
@@ -64,15 +64,22 @@ def seen(store: LiveStore, teller: Teller) -> dict[str, int]:
 def test_the_greater_offset_stays_whatever_comes_after(settings: Settings, teller: Teller) -> None:
     teller.tell(teller.bar(0, 7), teller.bar(1, 8), teller.bar(0, 5))
     teller.tell_raw(teller.prefix + "2024-08-08T12:02:00Z", b"{}")
-    teller.tell_raw(PROGRESS_KEY, Progress(1.5, {0: 9}).encode())
+    said = Progress(2.5, 1.5, {0: 9})
+    teller.tell_raw(PROGRESS_KEY, said.encode())
     with LiveStore(settings) as store:
         assert store.wait_ready(30)
         assert seen(store, teller) == {"00": 7, "01": 8}
         (row, _) = store.rows("bars_1m", teller.prefix)
         assert row["status"] == "PROVISIONAL"
         assert "log_partition" not in row
-        assert store.progress("bars_1m") == Progress(1.5, {0: 9})
-        assert (store.age_seconds("bars_1m") or 0) > 10**9
+        assert store.progress("bars_1m") == said
+        assert store.silent_seconds("bars_1m") is None, "when that was said nobody knows"
+        assert store.age_seconds("bars_1m") is None
+        teller.tell_raw(PROGRESS_KEY, b"no progress")
+        teller.tell_raw(PROGRESS_KEY, said.encode())
+        wait_for(lambda: store.silent_seconds("bars_1m") is not None, "progress is heard")
+        assert 1.0 <= (store.age_seconds("bars_1m") or 0) < 30, "clocks are not compared"
+        assert store.silent_seconds() is None, "of the others it has told nothing"
 
 
 def test_the_last_minutes_of_an_instrument_are_kept(settings: Settings, teller: Teller) -> None:
@@ -82,25 +89,11 @@ def test_the_last_minutes_of_an_instrument_are_kept(settings: Settings, teller: 
         assert seen(store, teller) == {"03": 13, "04": 14}
 
 
-def test_a_merge_takes_the_greater_and_on_a_tie_the_merged_view_s(
-    settings: Settings, teller: Teller
-) -> None:
-    teller.tell(teller.bar(0, 5), teller.bar(1, 6), teller.bar(2, 9, trades=0), teller.bar(3, 9))
+def test_what_has_become_a_tombstone_is_hidden(settings: Settings, teller: Teller) -> None:
+    teller.tell(teller.bar(0, 5), teller.bar(1, 6), teller.bar(1, 9, trades=0))
     with LiveStore(settings) as store:
         assert store.wait_ready(30)
-        merged = [teller.bar(minute, 6) | {"status": "RECONCILED"} for minute in range(3)]
-        found = store.merged("bars_1m", merged, teller.prefix)
-        told = [(row["window_start"][14:16], row["last_offset"], row["status"]) for row in found]
-        assert told == [
-            ("00", 6, "RECONCILED"),
-            ("01", 6, "RECONCILED"),
-            ("03", 9, "PROVISIONAL"),
-        ], "what has become a tombstone is hidden"
-        assert [row["window_start"][14:16] for row in store.rows("bars_1m", teller.prefix)] == [
-            "00",
-            "01",
-            "03",
-        ]
+        assert seen(store, teller) == {"00": 5}
 
 
 async def read(store: LiveStore, teller: Teller, until: int, pause: float) -> list[LiveRow]:
@@ -125,11 +118,15 @@ def test_a_thousand_readers_get_the_newest_rows_and_the_slow_ones_miss_versions_
     async def run(store: LiveStore) -> tuple[list[list[LiveRow]], list[LiveRow]]:
         quick = [asyncio.create_task(read(store, teller, versions, 0.05)) for _ in range(READERS)]
         slow = asyncio.create_task(read(store, teller, versions, 3.0))
-        await asyncio.sleep(0)
-        for version in range(1, versions + 1):
-            teller.tell(teller.bar(version % 2, version))
+        try:
             await asyncio.sleep(0)
-        return await asyncio.gather(*quick), await slow
+            for version in range(1, versions + 1):
+                teller.tell(teller.bar(version % 2, version))
+                await asyncio.sleep(0)
+            return await asyncio.gather(*quick), await slow
+        finally:
+            for reader in (*quick, slow):
+                reader.cancel()
 
     with LiveStore(settings) as store:
         assert store.wait_ready(30)
@@ -154,8 +151,8 @@ def test_a_reader_goes_on_where_it_stopped(settings: Settings, teller: Teller) -
         assert store.wait_ready(30)
         row = asyncio.run(first(store, None))
         assert row.last_offset == 5
-        assert asyncio.run(first(store, {"bars_1m": row.position})).last_offset == 6
-        here = store.positions()
+        row = asyncio.run(first(store, {"bars_1m": row.position}))
+        assert row.last_offset == 6
         teller.tell(teller.bar(2, 7))
         wait_for(lambda: "02" in seen(store, teller), "the third bar")
-        assert asyncio.run(first(store, here)).last_offset == 7
+        assert asyncio.run(first(store, {"bars_1m": row.position})).last_offset == 7

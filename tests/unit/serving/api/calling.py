@@ -6,6 +6,9 @@ from time import monotonic, sleep
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+# Between two looks: a loop without rest takes the time that what it waits for needs.
+PAUSE_SECONDS = 0.01
+
 
 def client_of(api: FastAPI, key: str | None) -> TestClient:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -16,4 +19,4 @@ def eventually(happens: Callable[[], bool], seconds: float = 10.0) -> None:
     ends = monotonic() + seconds
     while not happens():
         assert monotonic() < ends, "it did not happen"
-        sleep(0.01)  # a core for whoever is to make it happen
+        sleep(PAUSE_SECONDS)

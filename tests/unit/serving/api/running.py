@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
-from time import monotonic, sleep
 
 import uvicorn
+from calling import eventually
 from fastapi import FastAPI
 
 
@@ -18,11 +18,8 @@ def running(app: FastAPI, port: int = 0) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
-    ends = monotonic() + 20
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        assert monotonic() < ends, "the server did not start in time"
-        sleep(0.01)
+    eventually(lambda: server.started or not thread.is_alive(), 20)
+    assert server.started, "the server did not start"
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

@@ -3,7 +3,10 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -98,8 +101,54 @@ def test_live_positions_are_of_the_customer_alone(caller: TestClient) -> None:
         assert caller.get(f"/v1/positions/{other}?tier=live").json()["data"] == []
 
 
-def test_a_live_tier_that_has_fallen_silent_is_away(caller: TestClient, live: ToldStore) -> None:
-    live.tell_progress({0: 204}, age_seconds=live_tier.STALE_SECONDS + 1)
+@pytest.mark.parametrize("clock_ahead", [-1000.0, 0.0, 1000.0])
+def test_an_event_that_waits_makes_live_rows_old_and_turns_nothing_off(
+    caller: TestClient, live: ToldStore, clock_ahead: float
+) -> None:
+    age = 10 * live_tier.STALE_SECONDS
+    live.tell_progress({0: 204}, age_seconds=age, clock_ahead=clock_ahead)
+    answer = caller.get("/v1/bars", params={"tier": "live"})
+    assert answer.status_code == 200
+    assert age <= answer.json()["meta"]["freshness_seconds"] < age + 30
+
+
+def test_the_loop_goes_on_while_live_rows_are_looked_through(
+    address: str, everything: str, live: ToldStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, held, rows = Event(), Event(), live.rows
+
+    def slow_rows(*asked: Any, **how: Any) -> list[dict[str, Any]]:
+        begun.set()
+        assert held.wait(20)
+        return rows(*asked, **how)
+
+    monkeypatch.setattr(live, "rows", slow_rows)
+    ask = partial(requests.get, headers={"Authorization": f"Bearer {everything}"}, timeout=20)
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(ask, f"{address}/v1/bars?tier=live")
+        try:
+            assert begun.wait(20)
+            assert requests.get(f"{address}/health/live", timeout=5).status_code == 200
+            assert not answer.done()
+        finally:
+            held.set()
+        assert answer.result().status_code == 200
+
+
+def test_rows_that_are_not_on_the_page_cost_next_to_nothing(
+    caller: TestClient, live: ToldStore
+) -> None:
+    # None of these can be read as numbers: who tries fails.
+    unread = [as_told(bar_of(m, 300, "ZZZ")) | {"close": "?"} for m in range(5)]
+    live.tell("bars_1m", unread)
+    for asked in ({"symbol": "BTCUSDT"}, {"limit": "4"}):
+        assert caller.get("/v1/bars", params={"tier": "live"} | asked).status_code == 200
+
+
+def test_a_live_tier_that_has_fallen_silent_is_away(
+    caller: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_tier, "STALE_SECONDS", 0.0)
     problem = caller.get("/v1/bars", params={"tier": "live"})
     assert (problem.status_code, problem.headers["retry-after"]) == (503, "5")
     assert caller.get("/v1/stream").json()["type"] == "/problems/no-live-tier"
@@ -171,6 +220,10 @@ def test_the_stream_tells_what_is_held_and_then_the_news(
         address, everything, relation="bars_1m", symbol="BTCUSDT", headers={"Last-Event-ID": at}
     )
     assert [row["last_offset"] for _, _, row in again.take(1)] == [301]
+    # As if the topic had been made anew: the place is none of it.
+    beyond = {"Last-Event-ID": "bars_1m=1000000"}
+    anew = Reader(address, everything, relation="bars_1m", symbol="BTCUSDT", headers=beyond)
+    assert [row["last_offset"] for _, _, row in anew.take(3)] == [203, 300, 301]
 
 
 def test_who_reads_late_is_told_the_newest_only(
@@ -191,11 +244,14 @@ def test_who_reads_late_is_told_the_newest_only(
     assert len(told) < 1000
 
 
-def test_a_thousand_read_at_the_same_time(address: str, keys: ApiKeys, live: ToldStore) -> None:
+def test_a_thousand_read_at_the_same_time(
+    address: str, keys: ApiKeys, live: ToldStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clients = "lakehouse_api_stream_clients"
     assert allowed_connections() > 2 * READERS  # both ends of each are here
     by_turns = cycle([keys.create(f"reader {n}") for n in range(READERS // MOST_READERS_OF_A_KEY)])
-    live.tell_progress({0: 204}, age_seconds=-600)  # a busy machine takes its time to connect
+    # A busy machine takes its time to connect.
+    monkeypatch.setattr(live_tier, "STALE_SECONDS", 600.0)
 
     async def told_to_all() -> float:
         opened = [await _opened(address, next(by_turns)) for _ in range(READERS)]

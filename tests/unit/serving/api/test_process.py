@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 import requests
+from calling import eventually
 
 from lakehouse.catalog import load_catalog
 from lakehouse.processes import Supervisor
@@ -54,14 +54,11 @@ def test_it_serves_its_owner_and_stops_when_told(tmp_path: Path) -> None:
 
 
 def _wait_until_alive(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    ends = monotonic() + START_SECONDS
-    while True:
+    def is_alive() -> bool:
         assert process.poll() is None, log.read_text()
-        assert monotonic() < ends, log.read_text()
         try:
-            answer = requests.get(f"{address}/health/live", timeout=5)
+            return requests.get(f"{address}/health/live", timeout=5).status_code == 200
         except requests.ConnectionError:
-            sleep(0.01)
-            continue
-        assert answer.status_code == 200
-        return
+            return False
+
+    eventually(is_alive, START_SECONDS)

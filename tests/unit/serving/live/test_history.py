@@ -11,29 +11,16 @@ from live_logs import CASES, silver_rows
 from pyiceberg.catalog import Catalog
 from trade_log import DEFAULTS, NOON
 
-import schemas
 from demo.oracle import LoggedEvent
-from lakehouse.catalog import load_catalog
-from lakehouse.settings import Settings
-from schemas import tables
+from serving.live import history
 from serving.live.digits import MINUTE_US, micros
 from serving.live.history import History
 from serving.live.memory import Span
 
 BARS = CASES["bars_1m"]
 CLIENTS = CASES["positions"]
-NEEDED = ("silver.trades", "silver.fills", "ops.runs", "bronze.dead_letters")
 BTC, ETH = "binance_spot:BTCUSDT", "binance_spot:ETHUSDT"
 NOON_US = micros(NOON)
-
-
-@pytest.fixture
-def catalog(settings: Settings) -> Catalog:
-    catalog = load_catalog(settings)
-    wanted = [schemas.contract(name) for name in NEEDED]
-    twins = [schemas.contract(str(one.speed_twin)) for one in wanted if one.speed_twin]
-    tables.apply(catalog, [*wanted, *twins])
-    return catalog
 
 
 def trade(number: int, minute: int, symbol: str = "BTCUSDT", price: int = 100) -> dict[str, Any]:
@@ -80,13 +67,23 @@ def test_a_client_is_read_whole(catalog: Catalog) -> None:
 
 
 def test_the_reach_is_the_newest_of_each_partition_and_never_goes_back(catalog: Catalog) -> None:
-    history = History(catalog, BARS.stream, 0)
-    assert history.reach() == {}
+    silver = History(catalog, BARS.stream, 0)
+    assert silver.reach() == {}
     append(catalog, "silver.trades_rt", (0, 3, trade(1, 0)), (1, 70, trade(2, 0, "ETHUSDT")))
     append(catalog, "silver.trades_rt", (0, 5, trade(3, 0)))
-    assert history.reach() == {0: 5, 1: 70}
+    assert silver.reach() == {0: 5, 1: 70}
     catalog.load_table("silver.trades_rt").delete("true")
-    assert history.reach() == {0: 5, 1: 70}
+    assert silver.reach() == {0: 5, 1: 70}
+
+
+def test_a_partition_far_behind_the_others_is_known_by_its_newest_file(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "NEWEST_FILES", 2)
+    for position in (1_000, 1_001, 1_002):
+        append(catalog, "silver.trades_rt", (0, position, trade(position, 0)))
+    append(catalog, "silver.trades_rt", (1, 7, trade(1, 0, "ETHUSDT")))
+    assert History(catalog, BARS.stream, 0).reach() == {0: 1_002, 1: 7}
 
 
 def test_another_generation_of_the_topic_says_nothing_of_this_one(catalog: Catalog) -> None:

@@ -1,0 +1,1 @@
+"""The live tier's rows in memory, for whoever answers readers."""
