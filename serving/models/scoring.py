@@ -8,20 +8,22 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, ValidationException
 
 from lakehouse.audit_trail import COMMIT_BUDGET_SECONDS
 from lakehouse.coverage import recomputed_hours
 from lakehouse.intervals import Interval, covering
 from lakehouse.resilience import retrying
 from serving.models.features import KEY, FeatureReader, InvalidRowsError, within
-from serving.models.names import Model
 from serving.models.registry import TASKS
-from serving.models.tracking import CHAMPION, Tracking
+from serving.models.tracking import CHAMPION, Tracking, UnknownModelError
+from serving.models.volatility import VOLATILITY
 
 PREDICTIONS = "gold.predictions"
 # The runs whose hours are scored.
 RUNS_OF_FEATURES = ("derived", "features")
+# What another scoring, which commits first, comes to.
+CONFLICTS = (CommitFailedException, ValidationException)
 # What names a row of features, as far as it has these.
 _NAMES = (*KEY, "trade_id", "known_at")
 
@@ -54,16 +56,21 @@ class Scorer:
         tracking: Where models are kept.
         model: The registered model.
 
+    Attributes:
+        model: The registered model.
+        source: What it takes: ``source.inputs`` are the columns of a row of features.
+
     Raises:
-        serving.models.tracking.UnknownModelError: It has no champion.
+        UnknownModelError: There is no such model, or it has no champion.
     """
 
-    def __init__(self, tracking: Tracking, model: str = Model.VOLATILITY) -> None:
-        self.model = model
+    def __init__(self, tracking: Tracking, model: str = VOLATILITY) -> None:
+        if model not in TASKS:
+            raise UnknownModelError(f"there is no model {model!r}, but {', '.join(TASKS)}")
+        self.model, self.source = TASKS[model].model, TASKS[model].source
         self._tracking = tracking
         self._champion = tracking.version(model, CHAMPION)
         self._estimator = tracking.load(self._champion)
-        self.source = TASKS[model].source
 
     @property
     def version(self) -> int:
@@ -152,7 +159,7 @@ def _replace(catalog: Catalog, scorer: Scorer, span: Interval, predicted: pd.Dat
     """Write a version's predictions of a span, unless they are there already; return how many."""
     before = f"model = '{scorer.model}' and version = {scorer.version} and {within([span])}"
 
-    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
+    @retrying(on=CONFLICTS, budget_seconds=COMMIT_BUDGET_SECONDS)
     def commit() -> int:
         table = catalog.load_table(PREDICTIONS)
         schema = table.schema().as_arrow()

@@ -126,7 +126,9 @@ def test_a_model_of_trades_takes_the_way_of_any_other(lake: Catalog, tracking: T
     assert verdict.challenger_value == best.metrics["average_precision"]
 
     interval = Interval(START, START + HOUR)
-    RunLog(lake).record(Run("derived", "features", interval, (START,)), Status.PUBLISHED)
+    RunLog(lake).record(
+        Run("derived", "features", interval, (START, START + HOUR)), Status.PUBLISHED
+    )
     champion = Scorer(tracking, ANOMALIES)
     scored = score(lake, champion, interval)
     stored = lake.load_table(PREDICTIONS).scan().to_arrow().to_pylist()

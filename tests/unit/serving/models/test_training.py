@@ -1,5 +1,6 @@
 """Training, promotion and scoring, on MLflow as the embedded profile has it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -172,7 +173,9 @@ def test_predictions_are_of_the_hours_that_moved_and_are_replaced(
     lake.load_table(PREDICTIONS).overwrite(
         pa.Table.from_pylist([wrong], lake.load_table(PREDICTIONS).schema().as_arrow())
     )
-    assert score(lake, champion, INTERVAL).rows == 2 * 120
+    with ThreadPoolExecutor(2) as two:  # Airflow's and one by hand
+        said = two.map(lambda _: score(lake, champion, INTERVAL).rows, range(2))
+    assert sum(said) == 2 * 120, "the one that commits last finds it done"
     assert sorted(map(str, stored(lake))) == sorted(map(str, first))
     features = lake.load_table(FEATURES).scan().to_arrow().to_pylist()
     by_key = {(row["symbol"], row["window_start"]): row for row in features}
@@ -214,7 +217,7 @@ def test_rows_that_cannot_be_scored_are_refused(
 
 
 def test_what_is_not_there_is_named(lake: Catalog, tracking: Tracking) -> None:
-    with pytest.raises(UnknownModelError, match="oracle has no champion"):
+    with pytest.raises(UnknownModelError, match="no model 'oracle', but next_minute_volatility"):
         Scorer(tracking, "oracle")
     late = Interval(START + timedelta(days=9), START + timedelta(days=10))
     with pytest.raises(NoFeaturesError, match="no example for next_minute_volatility in"):
