@@ -175,16 +175,6 @@ class RunLog:
             for row in last.values()
         ]
 
-    def published_in(self, kind: str, dataset: str, interval: Interval) -> list[Run]:
-        """Return a dataset's published runs of some of an interval, oldest first."""
-        return [
-            one.run
-            for one in self.newest(kind, dataset)
-            if one.status is Status.PUBLISHED
-            and one.run.interval.start < interval.end
-            and interval.start < one.run.interval.end
-        ]
-
     def newest_end(self, run: Run) -> datetime:
         """Return the latest end of the dataset's runs, that of a run included, begun or done."""
         rows = self._scan(_of(run.kind, run.dataset), "interval_end")

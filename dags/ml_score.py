@@ -1,22 +1,22 @@
-"""Each hour that is reconciled: its features, and what the champion says of them.
+"""Each hour that is reconciled: its features, and what the champions say of them.
 
 `hourly_lambda` tells of each hour that is done, as a partition of the asset `reconciled_hours`;
 each makes one run of this.
 
 1. **features** recomputes `gold.features_1m` where the hour's trades and quotes have moved it. It
    is no part of the hourly run: bars do not wait for the inputs of models, nor fail by them.
-2. **score** writes what the champion says of these features to `gold.predictions`.
+2. **score** writes what each model's champion says of these hours to `gold.predictions`.
 
-A new installation has it paused, for it has no champion: run `ml_train` first, then switch both on.
-Run again, it changes nothing. By hand, give `start` and `end`, of ingestion time.
+A new installation has it paused, for it has no champions: run `ml_train` first, then switch both
+on. Run again, it changes nothing. By hand, give `start` and `end`, of ingestion time.
 """
 
 from typing import Any
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG, PartitionedAssetTimetable, TaskGroup, task
 from lakehouse_assets import RECONCILED_HOURS
 from lakehouse_cluster import LakehouseJob
-from lakehouse_defaults import TASKS, UPKEEP_POOL
+from lakehouse_defaults import MODELS, TASKS, UPKEEP_POOL
 from lakehouse_windows import hour_of, window_of, window_params
 
 with DAG(
@@ -42,5 +42,8 @@ with DAG(
     times = hour()
     bounds = ["--start", times["start"], "--end", times["end"]]
     features = LakehouseJob(task_id="features", words=["features", *bounds])
-    score = LakehouseJob(task_id="score", words=["models", "score", *bounds])
-    features >> score
+    for model in MODELS:
+        with TaskGroup(model):
+            features >> LakehouseJob(
+                task_id="score", words=["models", "score", "--model", model, *bounds]
+            )

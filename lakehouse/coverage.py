@@ -1,12 +1,14 @@
-"""How far batch has covered the log: the positions below which silver has seen every event."""
+"""What batch has covered: positions of the log that silver has seen, hours that were recomputed."""
 
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import cached_property, partial
 
 from pyiceberg.catalog import Catalog
 
+from lakehouse.intervals import Interval
 from lakehouse.positions import LogPosition
 
 RUNS = "ops.runs"
@@ -52,6 +54,32 @@ def batch_coverage(
         for partition, found in sorted(ranges.items())
     }
     return {partition: end for partition, end in covered.items() if end > generation_start}
+
+
+def recomputed_hours(
+    catalog: Catalog, kind: str, dataset: str, interval: Interval
+) -> tuple[datetime, ...]:
+    """Return the business hours that published runs of some of an interval have recomputed.
+
+    Args:
+        catalog: The lake's catalog.
+        kind: Of the runs, such as ``batch``.
+        dataset: What they have made.
+        interval: Ingestion times.
+
+    Returns:
+        Starts of UTC hours, in order.
+    """
+    runs = catalog.load_table(RUNS).scan(
+        row_filter=f"kind = '{kind}' and dataset = '{dataset}' and status = '{PUBLISHED}'"
+        f" and interval_start < '{interval.end.isoformat()}'"
+        f" and interval_end > '{interval.start.isoformat()}'",
+        selected_fields=("business_hours",),
+    )
+    hours = runs.to_arrow().column("business_hours").to_pylist()
+    return tuple(
+        sorted({datetime.fromisoformat(hour) for one in hours for hour in json.loads(one)})
+    )
 
 
 def _reach(

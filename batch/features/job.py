@@ -26,6 +26,7 @@ from batch.retirement import marks
 from batch.runs import Run, RunLog, Status
 from batch.steps import write_keyed
 from lakehouse.catalog import CATALOG_NAME
+from lakehouse.coverage import recomputed_hours
 from lakehouse.errors import LakehouseError
 from lakehouse.intervals import HOUR, Interval, covering
 from lakehouse.transforms.features import REACH, features_1m
@@ -58,7 +59,7 @@ def moved_hours(catalog: Catalog, interval: Interval) -> tuple[datetime, ...]:
                 f"features of {interval} need its {dataset}, of which {gaps[0]} is not published: "
                 f"run `lakehouse batch --dataset {dataset}` first"
             )
-        hours.update(*(run.business_hours for run in log.published_in(BATCH, dataset, interval)))
+        hours.update(recomputed_hours(catalog, BATCH, dataset, interval))
     return tuple(sorted(hours))
 
 
@@ -87,8 +88,9 @@ class FeaturesJob:
         # The hour after one that moved looks back at it.
         hours = tuple(sorted({*moved, *(hour + HOUR for hour in moved)}))
         run = Run(KIND, NAME, interval, hours, cause=cause)
-        RunLog(self.catalog).record(run, Status.STARTED)
-        read: dict[str, int | None] = {}
+        read = self._newest()
+        # Upkeep leaves the files of these tables alone while the run is at work.
+        RunLog(self.catalog).record(run, Status.STARTED, snapshots=read)
         return published(
             self.catalog, run, self.tables, partial(self._publish, run, read), read=lambda _: read
         )
@@ -97,8 +99,7 @@ class FeaturesJob:
         with branches(self.spark, self.tables, f"run_{run.run_id}") as (branch,):
             # The branch first: of two runs at once, the one that publishes later begins anew, and
             # then reads what the other has read, or more.
-            sources = {name: self.catalog.load_table(name) for name in (TRADES, SPREADS)}
-            read |= {name: one.metadata.current_snapshot_id for name, one in sources.items()}
+            read |= self._newest()
             report = partial(Report, run.run_id, NAME, run.interval, run.business_hours)
             retired = marks(self.catalog, (FEATURES, TRADES))
             spans = covering(_kept(run.business_hours, retired))
@@ -132,6 +133,11 @@ class FeaturesJob:
             )
             branch.publish(self.spark)
         return report(read[TRADES] or 0, {FEATURES: changed})
+
+    def _newest(self) -> dict[str, int | None]:
+        """Return, by table that features are made of, its snapshot as it is now."""
+        tables = {name: self.catalog.load_table(name) for name in (TRADES, SPREADS)}
+        return {name: one.metadata.current_snapshot_id for name, one in tables.items()}
 
     def _read(self, name: str, snapshot_id: int | None) -> DataFrame:
         if snapshot_id is None:

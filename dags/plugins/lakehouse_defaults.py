@@ -9,6 +9,7 @@ from lakehouse_alerts import tell_failure
 DATASETS = ("trades", "quotes", "customers", "fills")
 # Made of files, in no layer but batch.
 REFERENCES = ("instruments", "eod_bars")
+MODELS = ("next_minute_volatility", "anomalous_trades")
 # Made at the start of Airflow, of infra/airflow/pools.json.
 HOURLY_POOL = "hourly"
 BACKFILL_POOL = "backfill"

@@ -91,8 +91,12 @@ def provision(installation: Installation) -> None:
         try:
             _ask(installation, "POST", "users/create", known)
         except HTTPError as error:
-            said = json.load(error)
-            if error.code != HTTPStatus.BAD_REQUEST or "ALREADY_EXISTS" not in said["error_code"]:
+            # The code first: what a failing server says is no JSON.
+            is_known = (
+                error.code == HTTPStatus.BAD_REQUEST
+                and "ALREADY_EXISTS" in json.load(error)["error_code"]
+            )
+            if not is_known:
                 raise
             _ask(installation, "PATCH", "users/update-password", known)
 

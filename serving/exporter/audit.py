@@ -26,6 +26,8 @@ PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
 # Files come rarely, and a run of them is recorded only when some came: the last one may be a year
 # ago, and nothing is missing.
 REFERENCE = "reference"
+# Runs of what is made of batch's tables, and not of bronze.
+DERIVED = "derived"
 # From an idle hour to a day's backfill.
 RUN_BUCKETS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _STATES = {
@@ -130,9 +132,19 @@ class Runs:
         self._read(table)
         return {
             self._sources[dataset]: end
-            for (_, dataset), end in self._through.items()
-            if dataset in self._sources
+            for (kind, dataset), end in self._through.items()
+            if kind != DERIVED and dataset in self._sources
         }
+
+    def derived_through(self, table: Table, dataset: str) -> datetime | None:
+        """Return the end of the latest interval that was published of a derived dataset.
+
+        Args:
+            table: ``ops.runs``, freshly loaded.
+            dataset: Its name, such as ``features``.
+        """
+        self._read(table)
+        return self._through.get((DERIVED, dataset))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the durations."""

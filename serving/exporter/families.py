@@ -178,7 +178,8 @@ MAINTENANCE_FILES = Family(
 MODEL_CHECK = Family(
     "lakehouse_model_check_value",
     "What was measured of the newest day: of features ks, how far they are from those of training, "
-    "from 0 to 1, and missing, the share that is not known; of predictions rmse_bps and mae_bps.",
+    "from 0 to 1, and missing, the share that is not known; of predictions rmse_bps and mae_bps, "
+    "of trades that look wrong average_precision and precision_at_k.",
     ("model", "measure", "subject"),
 )
 

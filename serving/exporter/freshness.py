@@ -22,6 +22,8 @@ from serving.views import view_names, view_sources
 DEAD_LETTERS = "bronze.dead_letters"
 # Where nothing waits: the time since then is 0.
 NEVER = math.inf
+# Made by runs of their own, of what batch's have published; by table, of which dataset these are.
+_DERIVED = {"gold.features_1m": "features"}
 # What shows how far a table has come: the topic, and its qualifier in the snapshot's summary.
 _LANDED = {table: (topic, None) for topic, table in schemas.landed_topics().items()} | {
     DEAD_LETTERS: (DEAD_LETTERS_TOPIC, DEAD_LETTERS_TOPIC)
@@ -67,32 +69,40 @@ class Covered:
     def __call__(self, lake: Round) -> Iterator[Reading]:
         """Yield the freshness of the tables that batch writes, each by what it is made of.
 
-        Nothing is told of a table while nothing has landed that it could be made of.
+        Nothing is told of a table while nothing has landed that it could be made of; nor of one
+        that is derived before its first run, since an installation need not have any.
         """
         runs = lake.table(RUNS)
         if runs is None:
             return
         contracts = schemas.contracts().values()
         sources = {source for contract in contracts for source in contract.sources}
-        since = dict(self._waiting_since(lake, runs, sources))
+        newest = dict(_newest_ingestions(lake, sources))
+        through = self._runs.published_through(runs)
         for contract in contracts:
-            if moments := [since[source] for source in contract.sources if source in since]:
+            ends = {source: through.get(source) for source in contract.sources if source in newest}
+            if dataset := _DERIVED.get(contract.name):
+                end = self._runs.derived_through(runs, dataset)
+                ends = dict.fromkeys(ends, end) if end else {}
+            moments = [_waiting_since(newest[source], end, runs) for source, end in ends.items()]
+            if moments:
                 yield Reading(f.FRESHNESS, (contract.name,), min(moments), is_moment=True)
 
-    def _waiting_since(
-        self, lake: Round, runs: Table, sources: Iterable[str]
-    ) -> Iterator[tuple[str, float]]:
-        """Yield the tables of bronze that hold events, and since when some wait for batch."""
-        through = self._runs.published_through(runs)
-        for source in sources:
-            bronze, end = lake.table(source), through.get(source)
-            newest = _newest_ingestion(bronze) if bronze else None
-            if newest is None:
-                continue
-            if end is None:
-                yield source, made_at(runs)
-            else:
-                yield source, end.timestamp() if newest >= end else NEVER
+
+def _waiting_since(newest: datetime, end: datetime | None, runs: Table) -> float:
+    """Return since when some of what has landed waits for runs that have come to ``end``."""
+    if end is None:
+        return made_at(runs)
+    return end.timestamp() if newest >= end else NEVER
+
+
+def _newest_ingestions(lake: Round, sources: Iterable[str]) -> Iterator[tuple[str, datetime]]:
+    """Yield the tables of bronze that hold events, each with its latest ``ingested_at``."""
+    for source in sources:
+        bronze = lake.table(source)
+        newest = _newest_ingestion(bronze) if bronze else None
+        if newest is not None:
+            yield source, newest
 
 
 def _newest_ingestion(bronze: Table) -> datetime | None:

@@ -14,8 +14,10 @@ from lakehouse.errors import LakehouseError
 from lakehouse.intervals import Interval
 from lakehouse.settings import Settings, get_settings
 from lakehouse.telemetry import configure_logging
+from serving.models.names import Model
 
 if TYPE_CHECKING:
+    from serving.models.task import Task
     from serving.models.tracking import Tracking
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
     help="Models: train, promote where better, score, watch for drift, list.",
 )
 
+Which = Annotated[Model, typer.Option("--model", help="Which model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -34,63 +37,65 @@ class MissingModelsError(LakehouseError):
 def train(
     window_start: Annotated[
         str | None,
-        typer.Option(help="First time that is kept out of training, ISO 8601, UTC."),
+        typer.Option(help="First time that a promotion is judged by, ISO 8601, UTC."),
     ] = None,
     window_end: Annotated[
         str | None, typer.Option(help="Time at which that window ends, excluded.")
     ] = None,
+    model: Which = Model.VOLATILITY,
     as_json: AsJson = False,
 ) -> None:
-    """Train every candidate, judge all by the same time after it, register them.
+    """Train every candidate of a model, judge all by the same time after it, register them.
 
-    The best of them is the challenger. Without a window, the last three tenths of the time that
-    there are features of are kept out.
+    The best of them, by a slice of time before the window, is the challenger. Without a window, the
+    last fifth of the time that is read is kept out, two days at most.
 
     Example: lakehouse models train --window-start 2024-08-09T00:02 --window-end 2024-08-09T00:05
     """
     if (window_start is None) != (window_end is None):
         raise typer.BadParameter("give both --window-start and --window-end, or neither")
-    settings, tracking = _begun()
+    settings, tracking, task = _begun(model)
     from serving.models.training import train as train_models
 
     window = Interval.parse(window_start, window_end) if window_start and window_end else None
-    report = train_models(load_catalog(settings), tracking, window=window)
+    report = train_models(load_catalog(settings), tracking, task, window=window)
     if as_json:
         typer.echo(json.dumps(asdict(report), default=str))
         return
     typer.echo(
         f"{report.model}: trained on {report.trained_on} examples of snapshot "
-        f"{report.snapshot_id}, judged by {report.judged_by} of {report.window}"
+        f"{report.snapshot_id}, chosen by the {report.deciding} of {report.chosen_by} after them, "
+        f"judged by {report.judged_by} of {report.slices.judging}"
     )
-    shown = Table("candidate", "version", *report.scores[0].metrics, "skill")
+    shown = Table("candidate", "version", "chosen by", *report.scores[0].metrics, "skill")
     for score in report.scores:
-        errors = (f"{error:.3f}" for error in score.metrics.values())
-        shown.add_row(score.candidate, str(score.version), *errors, f"{score.skill:+.3f}")
+        values = (f"{value:.3f}" for value in (score.chosen_by, *score.metrics.values()))
+        shown.add_row(score.candidate, str(score.version), *values, f"{score.skill:+.3f}")
     Console().print(shown)
 
 
 @app.command()
-def promote(as_json: AsJson = False) -> None:
+def promote(model: Which = Model.VOLATILITY, as_json: AsJson = False) -> None:
     """Make the challenger champion, if it is better on the window that was kept from it.
 
-    Example: lakehouse models promote
+    Example: lakehouse models promote --model anomalous_trades
     """
-    settings, tracking = _begun()
+    settings, tracking, task = _begun(model)
     from serving.models.promotion import promote as promote_model
 
-    verdict = promote_model(load_catalog(settings), tracking)
+    verdict = promote_model(load_catalog(settings), tracking, task)
     if as_json:
-        typer.echo(json.dumps(asdict(verdict) | {"promoted": verdict.promoted}, default=str))
+        typer.echo(json.dumps(asdict(verdict), default=str))
         return
     champion = (
         "there was no champion"
         if verdict.champion is None
-        else f"champion {verdict.champion} has {verdict.champion_error:.3f}"
+        else f"champion {verdict.champion} has {verdict.champion_value:.3f}"
     )
     outcome = "is champion now" if verdict.promoted else "is not promoted"
     typer.echo(
-        f"{verdict.model}: version {verdict.challenger} {outcome}: its error on {verdict.window} "
-        f"is {verdict.challenger_error:.3f} basis points, {champion}"
+        f"{verdict.model}: version {verdict.challenger} {outcome}: its {verdict.metric} on "
+        f"{verdict.window} is {verdict.challenger_value:.3f}, {champion}"
     )
 
 
@@ -100,6 +105,7 @@ def score(
         str, typer.Option(help="First ingestion time of the interval, ISO 8601, UTC.")
     ],
     end: Annotated[str, typer.Option(help="Ingestion time at which the interval ends, excluded.")],
+    model: Which = Model.VOLATILITY,
     as_json: AsJson = False,
 ) -> None:
     """Write the champion's predictions of the features that an interval has moved.
@@ -109,26 +115,27 @@ def score(
     Example: lakehouse models score --start 2024-08-09T00:00 --end 2024-08-09T01:00
     """
     interval = Interval.parse(start, end)
-    settings, tracking = _begun()
+    settings, tracking, _ = _begun(model)
     from serving.models.scoring import PREDICTIONS, Scorer
     from serving.models.scoring import score as score_features
 
-    scored = score_features(load_catalog(settings), Scorer(tracking), interval)
+    scored = score_features(load_catalog(settings), Scorer(tracking, model), interval)
     if as_json:
         typer.echo(json.dumps(asdict(scored), default=str))
     else:
         typer.echo(
-            f"{scored.model} version {scored.version}: {scored.rows} rows of {PREDICTIONS} in "
-            f"{len(scored.spans)} stretches of time"
+            f"{scored.model} version {scored.version}: {scored.rows} rows of {PREDICTIONS} "
+            f"written in {len(scored.spans)} stretches of time"
         )
 
 
 @app.command()
 def drift(
     day: Annotated[str, typer.Option(help="The day of the features, UTC, such as 2024-08-09.")],
+    model: Which = Model.VOLATILITY,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how a day's features differ from those of training, and how right predictions were.
+    """Measure how a day's features differ from those of training, and how right the champion is.
 
     Example: lakehouse models drift --day 2024-08-09
     """
@@ -136,10 +143,11 @@ def drift(
         chosen = date.fromisoformat(day)
     except ValueError as error:
         raise typer.BadParameter(f"{day!r} is no day, such as 2024-08-09") from error
-    settings, tracking = _begun()
+    settings, tracking, task = _begun(model)
     from serving.models.checks import check_day
 
-    _print([vars(one) for one in check_day(load_catalog(settings), tracking, chosen)], as_json)
+    checks = check_day(load_catalog(settings), tracking, task, chosen)
+    _print([vars(one) for one in checks], as_json)
 
 
 @app.command(name="list")
@@ -148,27 +156,28 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: lakehouse models list --json
     """
-    _, tracking = _begun()
+    _, tracking, _ = _begun()
     versions = list(tracking.versions())
     if not as_json:  # what fits a line
         versions = [
             {name: one[name] for name in ("model", "version", "candidate", "aliases")}
-            | {"rmse_bps": one["metrics"].get("rmse_bps")}
+            | {"skill": one["metrics"].get("skill")}
             for one in versions
         ]
     _print(versions, as_json)
 
 
-def _begun() -> "tuple[Settings, Tracking]":
+def _begun(model: Model = Model.VOLATILITY) -> "tuple[Settings, Tracking, Task]":
     settings = get_settings("batch")
     configure_logging("models", settings.log_level)
     try:  # They are of another extra.
+        from serving.models.registry import TASKS
         from serving.models.tracking import Tracking
     except ModuleNotFoundError as error:
         raise MissingModelsError(
             f"{error.name} is missing: install the project with its models extra"
         ) from error
-    return settings, Tracking(settings)
+    return settings, Tracking(settings), TASKS[model]
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,4 +1,8 @@
-"""What predicts volatility: the last one known, and gradient-boosted trees that start from it."""
+"""What models are, each a naive one and one that learns.
+
+Of volatility the last one known, and gradient-boosted trees that start from it; of trades that look
+wrong the greatest deviation, and a forest that isolates them.
+"""
 
 from typing import Self
 
@@ -6,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 
 SEED = 20240809
 # A hundredth of a basis point: a market that stood still for a quarter of an hour.
@@ -79,6 +83,57 @@ class BoostedVolatility(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         level = LastKnown().predict(inputs)
         factor: Floats = self.trees_.predict(_relative(inputs, level)[:, self.known_])
         return np.maximum(level * factor, FLOOR)
+
+
+class RobustZScore(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Says how far the most unusual input is from its median, in robust standard deviations."""
+
+    def fit(self, inputs: pd.DataFrame, _target: Floats) -> Self:
+        """Learn median and spread of each input."""
+        values = inputs.to_numpy(np.float64)
+        self.n_features_in_ = inputs.shape[1]
+        self.median_ = np.median(values, axis=0)
+        # So many median deviations are a standard deviation, of a normal distribution.
+        spread = 1.4826 * np.median(np.abs(values - self.median_), axis=0)
+        # Of an input that is nearly always the same, whatever differs is unusual.
+        self.spread_ = np.maximum(spread, np.finfo(np.float64).eps)
+        return self
+
+    def predict(self, inputs: pd.DataFrame) -> Floats:
+        """Return the deviation of each row, 0 and more."""
+        apart = np.abs((inputs.to_numpy(np.float64) - self.median_) / self.spread_)
+        greatest: Floats = apart.max(axis=1)
+        return greatest
+
+
+class IsolatedTrades(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A forest that cuts at random: what few cuts set apart is unusual (F. Liu et al., 2008).
+
+    It looks at the size of deviations alone: a price too high is as wrong as one too low.
+
+    Args:
+        n_estimators: Number of trees.
+        max_samples: Rows that each of them is made of.
+    """
+
+    def __init__(self, n_estimators: int = 100, max_samples: int = 256) -> None:
+        self.n_estimators = n_estimators
+        self.max_samples = max_samples
+
+    def fit(self, inputs: pd.DataFrame, _target: Floats) -> Self:
+        """Grow the trees; the same rows in the same order give the same trees."""
+        self.n_features_in_ = inputs.shape[1]
+        self.forest_ = IsolationForest(
+            n_estimators=self.n_estimators,
+            max_samples=min(self.max_samples, len(inputs)),
+            random_state=SEED,
+        ).fit(np.abs(inputs.to_numpy(np.float64)))
+        return self
+
+    def predict(self, inputs: pd.DataFrame) -> Floats:
+        """Return how unusual each row is, from 0 to 1."""
+        found: Floats = -self.forest_.score_samples(np.abs(inputs.to_numpy(np.float64)))
+        return found
 
 
 def _relative(inputs: pd.DataFrame, level: Floats) -> Floats:

@@ -1,26 +1,31 @@
 """Scoring: the champion's predictions, of stored features into a table, and of rows at once."""
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, ValidationException
 
 from lakehouse.audit_trail import COMMIT_BUDGET_SECONDS
+from lakehouse.coverage import recomputed_hours
 from lakehouse.intervals import Interval, covering
 from lakehouse.resilience import retrying
-from serving.models.features import KEY, InvalidRowsError, inputs_of, read_features, within
-from serving.models.tracking import CHAMPION, Tracking
+from serving.models.features import KEY, FeatureReader, InvalidRowsError, within
+from serving.models.registry import TASKS
+from serving.models.tracking import CHAMPION, Tracking, UnknownModelError
 from serving.models.volatility import VOLATILITY
 
 PREDICTIONS = "gold.predictions"
-RUNS = "ops.runs"
+# The runs whose hours are scored.
+RUNS_OF_FEATURES = ("derived", "features")
+# What another scoring, which commits first, comes to.
+CONFLICTS = (CommitFailedException, ValidationException)
+# What names a row of features, as far as it has these.
+_NAMES = (*KEY, "trade_id", "known_at")
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,9 @@ class Scored:
     Attributes:
         model: The registered model.
         version: Its version.
-        snapshot_id: Snapshot of the features.
+        snapshot_id: Snapshot of what the features are made of.
         spans: The stretches of time that were scored.
-        rows: How many predictions they have.
+        rows: How many predictions were written: none where they were the same before.
     """
 
     model: str
@@ -51,12 +56,18 @@ class Scorer:
         tracking: Where models are kept.
         model: The registered model.
 
+    Attributes:
+        model: The registered model.
+        source: What it takes: ``source.inputs`` are the columns of a row of features.
+
     Raises:
-        serving.models.tracking.UnknownModelError: It has no champion.
+        UnknownModelError: There is no such model, or it has no champion.
     """
 
     def __init__(self, tracking: Tracking, model: str = VOLATILITY) -> None:
-        self.model = model
+        if model not in TASKS:
+            raise UnknownModelError(f"there is no model {model!r}, but {', '.join(TASKS)}")
+        self.model, self.source = TASKS[model].model, TASKS[model].source
         self._tracking = tracking
         self._champion = tracking.version(model, CHAMPION)
         self._estimator = tracking.load(self._champion)
@@ -79,31 +90,32 @@ class Scorer:
         """Score rows of features.
 
         Args:
-            rows: With the columns of ``serving.models.features.INPUTS``; any may be None but
-                ``ewma_volatility_15m`` and ``realised_volatility_1m``. What names a row (venue,
-                symbol, window_start, known_at) is returned with its prediction.
+            rows: With the columns of ``source.inputs``; any may be None but those of
+                ``source.required``. What names a row (venue, symbol, window_start, trade_id,
+                known_at) is returned with its prediction.
 
         Returns:
             For each row in order: what names it, ``model``, ``version`` and ``value``.
 
         Raises:
-            InvalidRowsError: A column is missing or no number, or no volatility is known.
+            InvalidRowsError: A column is missing or no number, or what is required is unknown.
         """
         if not rows:
             return []
         frame = pd.DataFrame.from_records([dict(row) for row in rows])
-        if (unknown := _unknown(frame)).any():
-            raise InvalidRowsError(f"row {unknown.idxmax()} states no volatility")
-        names = [name for name in (*KEY, "known_at") if name in frame.columns]
+        unknown = self.source.unknown(frame).stack()
+        if unknown.any():
+            place, name = unknown.idxmax()
+            raise InvalidRowsError(f"row {place} states no {name}")
         return [
-            {**{name: row[name] for name in names if name in row}}
+            {name: row[name] for name in _NAMES if name in row}
             | {"model": self.model, "version": self.version, "value": value}
             for row, value in zip(rows, self.values(frame), strict=True)
         ]
 
     def values(self, rows: pd.DataFrame) -> list[float]:
         """Return a prediction for each row of features."""
-        found: list[float] = self._estimator.predict(inputs_of(rows)).tolist()
+        found: list[float] = self._estimator.predict(self.source.inputs_of(rows)).tolist()
         return found
 
 
@@ -117,57 +129,55 @@ def score(catalog: Catalog, scorer: Scorer, interval: Interval) -> Scored:
         scorer: The champion.
         interval: Ingestion times, whose features `lakehouse features` has published.
     """
-    spans = covering(_hours(catalog, interval))
+    spans = covering(recomputed_hours(catalog, *RUNS_OF_FEATURES, interval))
     if not spans:
         return Scored(scorer.model, scorer.version, None, (), 0)
-    features = read_features(catalog, spans=spans)
-    rows = features.rows[~_unknown(features.rows)]
-    predicted = rows[[*KEY, "known_at"]].assign(
+    reader = FeatureReader(catalog, scorer.source)
+    written = sum(
+        _replace(catalog, scorer, part, _predicted(scorer, reader, part))
+        for span in spans
+        for part in span.split(scorer.source.step)
+    )
+    return Scored(scorer.model, scorer.version, reader.snapshot_id, tuple(spans), written)
+
+
+def _predicted(scorer: Scorer, reader: FeatureReader, span: Interval) -> pd.DataFrame:
+    """Return what is said of a stretch of time: of several rows of a minute the greatest."""
+    found = reader.rows(span)
+    rows = found[~scorer.source.unknown(found).any(axis=1)]
+    said = rows[[name for name in _NAMES if name in rows]].assign(
         model=scorer.model,
         version=scorer.version,
         value=scorer.values(rows) if len(rows) else [],
-        input_snapshot_id=features.snapshot_id,
+        input_snapshot_id=reader.snapshot_id,
     )
-    _replace(catalog, scorer, spans, predicted)
-    return Scored(scorer.model, scorer.version, features.snapshot_id, tuple(spans), len(predicted))
+    greatest = said.sort_values("value", ascending=False, kind="stable").drop_duplicates(KEY)
+    return greatest.sort_values(KEY)
 
 
-def of_version(model: str, version: int) -> str:
-    """Return the condition that a row is a prediction of a model's version."""
-    return f"model = '{model}' and version = {version}"
+def _replace(catalog: Catalog, scorer: Scorer, span: Interval, predicted: pd.DataFrame) -> int:
+    """Write a version's predictions of a span, unless they are there already; return how many."""
+    before = f"model = '{scorer.model}' and version = {scorer.version} and {within([span])}"
 
-
-def _unknown(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell of which rows no volatility is known, so that nothing can be said of the next."""
-    return inputs_of(rows)[["ewma_volatility_15m", "realised_volatility_1m"]].isna().any(axis=1)
-
-
-def _replace(
-    catalog: Catalog, scorer: Scorer, spans: Sequence[Interval], predicted: pd.DataFrame
-) -> None:
-    @retrying(on=CommitFailedException, budget_seconds=COMMIT_BUDGET_SECONDS)
-    def commit() -> None:
+    @retrying(on=CONFLICTS, budget_seconds=COMMIT_BUDGET_SECONDS)
+    def commit() -> int:
         table = catalog.load_table(PREDICTIONS)
         schema = table.schema().as_arrow()
-        rows = pa.Table.from_pandas(predicted[schema.names], schema, preserve_index=False)
-        before = f"{of_version(scorer.model, scorer.version)} and ({within(spans)})"
+        # A model of minutes names no trade.
+        columns = predicted.reindex(columns=schema.names)
+        rows = pa.Table.from_pandas(columns, schema, preserve_index=False)
+        if _said(table.scan(before).to_arrow()) == _said(rows):
+            return 0
         with warnings.catch_warnings():
             # Of minutes that are scored for the first time there is nothing to replace.
             warnings.filterwarnings("ignore", "Delete operation did not match any records")
             table.overwrite(rows, overwrite_filter=before)
+        return int(rows.num_rows)
 
-    commit()
+    return commit()
 
 
-def _hours(catalog: Catalog, interval: Interval) -> set[datetime]:
-    """Return the business hours that runs of features of an interval have recomputed."""
-    runs = catalog.load_table(RUNS).scan(
-        row_filter=f"dataset = 'features' and status = 'PUBLISHED'"
-        f" and interval_start < '{interval.end.isoformat()}'"
-        f" and interval_end > '{interval.start.isoformat()}'",
-        selected_fields=("business_hours",),
-    )
-    hours = runs.to_arrow().column("business_hours").to_pylist()
-    return {
-        datetime.fromisoformat(hour).astimezone(UTC) for one in hours for hour in json.loads(one)
-    }
+def _said(predictions: pa.Table) -> pa.Table:
+    """Return predictions in order, whichever snapshot they were made of."""
+    told = predictions.drop_columns("input_snapshot_id")
+    return told.sort_by([(name, "ascending") for name in KEY])

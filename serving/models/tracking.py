@@ -34,9 +34,12 @@ REFERENCE_ROWS = 5_000
 _REFERENCE = "reference.csv"
 _TRUSTED = [
     "serving.models.estimators.BoostedVolatility",
+    "serving.models.estimators.IsolatedTrades",
     "serving.models.estimators.LastKnown",
+    "serving.models.estimators.RobustZScore",
     # A forged one could crash the process: only who may write to the registry could forge it.
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
 ]
 
 

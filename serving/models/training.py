@@ -1,25 +1,14 @@
-"""Training: every candidate on the same examples, judged on the same time after them."""
+"""Training: every candidate on the same examples, chosen and judged by two slices of time after."""
 
 from dataclasses import dataclass
 
-import pandas as pd
 from pyiceberg.catalog import Catalog
 
 from lakehouse.intervals import Interval
 from schemas import contract
-from serving.models.features import FEATURES, INPUTS, Features, NoFeaturesError, read_features
-from serving.models.pictures import out_of_time
+from serving.models.features import FeatureReader
+from serving.models.task import Examples, Slices, Task
 from serving.models.tracking import CHALLENGER, Tracking, Trained
-from serving.models.volatility import (
-    CANDIDATES,
-    DECIDING,
-    NAIVE,
-    VOLATILITY,
-    Examples,
-    examples_of,
-    held_out,
-    measured,
-)
 
 
 @dataclass(frozen=True)
@@ -29,12 +18,14 @@ class Score:
     Attributes:
         candidate: Its name.
         version: Its version in the registry.
-        metrics: Its errors on the held-out window, in basis points.
-        skill: Which part of the naive forecast's squared error it avoids; below 0 it is worse.
+        chosen_by: The deciding metric on the slice that the best is chosen by.
+        metrics: Its metrics on the last slice.
+        skill: There, which part of the naive candidate's loss it avoids; below 0 it is worse.
     """
 
     candidate: str
     version: int
+    chosen_by: float
     metrics: dict[str, float]
     skill: float
 
@@ -45,17 +36,21 @@ class TrainingReport:
 
     Attributes:
         model: The registered model.
-        snapshot_id: Snapshot of the features that it was trained on.
-        window: The time that was kept out of training.
+        deciding: The metric that decides.
+        snapshot_id: Snapshot of what the features are made of.
+        slices: The stretches of time.
         trained_on: Number of examples.
-        judged_by: Number of examples in the window.
-        scores: Of each candidate, best first; the first is the challenger.
+        chosen_by: Number of examples that the best was chosen by.
+        judged_by: Number of examples of the last slice.
+        scores: Of each candidate, the chosen one first: it is the challenger.
     """
 
     model: str
+    deciding: str
     snapshot_id: int
-    window: Interval
+    slices: Slices
     trained_on: int
+    chosen_by: int
     judged_by: int
     scores: tuple[Score, ...]
 
@@ -63,81 +58,79 @@ class TrainingReport:
 def train(
     catalog: Catalog,
     tracking: Tracking,
+    task: Task,
     *,
     window: Interval | None = None,
     snapshot_id: int | None = None,
 ) -> TrainingReport:
     """Train every candidate, log and register each, and make the best of them the challenger.
 
-    The same snapshot and window give the same metrics.
+    The best is chosen by a slice of time before the last, so that by the last nothing has been
+    decided when a challenger meets the champion. The same snapshot and window give the same
+    metrics.
 
     Args:
         catalog: The lake's catalog.
         tracking: Where runs and models are kept.
-        window: The time to be kept out of training, by ``known_at``; the last part of what there
-            is if None.
-        snapshot_id: Of the features; the newest if None.
+        task: What is to be said of which rows.
+        window: The last slice, of whole minutes; the last part of what there is if None.
+        snapshot_id: Of what features are made of; the newest if None.
 
     Raises:
-        NoFeaturesError: There is nothing to train on, or nothing to judge by.
+        NoFeaturesError: There is nothing to train on, or nothing to choose or to judge by.
+        lakehouse.intervals.IntervalError: The window is not of whole minutes.
     """
-    features = read_features(catalog, snapshot_id=snapshot_id)
-    examples = examples_of(features.rows)
-    window = window or held_out(examples)
-    known, judging = examples.known_before(window.start), examples.predicted_in(window)
-    for found, where in ((known, "before"), (judging, "in")):
-        if found.rows.empty:
-            raise NoFeaturesError(f"there is no example {where} the held-out window {window}")
-    fitted = {name: make().fit(known.inputs, known.target) for name, make in CANDIDATES.items()}
-    errors = {
-        name: measured(judging.target, model.predict(judging.inputs))
-        for name, model in fitted.items()
+    reader = FeatureReader(catalog, task.source, snapshot_id)
+    slices = Slices.of(reader.times(), task, window)
+    known = task.to_learn(reader, slices.training)
+    choosing, judging = (task.to_judge(reader, one) for one in (slices.choosing, slices.judging))
+    fitted = {
+        name: make().fit(known.inputs, known.target) for name, make in task.candidates.items()
     }
-    scores = []
+
+    def measured(examples: Examples) -> dict[str, dict[str, float]]:
+        return {
+            name: task.measured(examples.target, model.predict(examples.inputs))
+            for name, model in fitted.items()
+        }
+
+    chosen_by, metrics = measured(choosing), measured(judging)
+    counts = {"trained_on": len(known), "chosen_by": len(choosing), "judged_by": len(judging)}
+    table, scores = task.source.table, []
     for name, model in fitted.items():
-        skill = 1 - (errors[name][DECIDING] / errors[NAIVE][DECIDING]) ** 2
+        deciding = chosen_by[name][task.deciding]
+        skill = task.skill(metrics[name], metrics[task.naive])
         trained = Trained(
             candidate=name,
             estimator=model,
             inputs=known.inputs,
-            params={**_circumstances(known, judging, window, features), **model.get_params()},
-            metrics={**errors[name], "skill": skill},
+            params={**_circumstances(task, reader, slices), **counts, **model.get_params()},
+            metrics={**metrics[name], "skill": skill, f"chosen_by_{task.deciding}": deciding},
             tags={
-                f"snapshot.{FEATURES}": str(features.snapshot_id),
-                f"contract.{FEATURES}": contract(FEATURES).version,
+                f"snapshot.{table}": str(reader.snapshot_id),
+                f"contract.{table}": contract(table).version,
             },
             pictures={
-                "out_of_time.png": out_of_time(judging.rows, model.predict(judging.inputs), name)
+                "out_of_time.png": task.draw(judging.rows, model.predict(judging.inputs), name)
             },
         )
-        scores.append(Score(name, tracking.register(VOLATILITY, trained), errors[name], skill))
+        version = tracking.register(task.model, trained)
+        scores.append(Score(name, version, deciding, metrics[name], skill))
     # Of equals the simplest, which comes first.
-    scores.sort(key=lambda score: score.metrics[DECIDING])
-    tracking.point(VOLATILITY, CHALLENGER, scores[0].version)
+    scores.sort(key=lambda score: task.loss(score.chosen_by))
+    tracking.point(task.model, CHALLENGER, scores[0].version)
     return TrainingReport(
-        VOLATILITY,
-        features.snapshot_id,
-        window,
-        len(known.rows),
-        len(judging.rows),
-        tuple(scores),
+        task.model, task.deciding, reader.snapshot_id, slices, **counts, scores=tuple(scores)
     )
 
 
-def _circumstances(
-    known: Examples, judging: Examples, window: Interval, features: Features
-) -> dict[str, str | int]:
+def _circumstances(task: Task, reader: FeatureReader, slices: Slices) -> dict[str, str | int]:
     """Return what all candidates of a training have in common."""
     return {
-        "inputs": ", ".join(INPUTS),
-        "features_snapshot_id": features.snapshot_id,
-        "window_start": window.start.isoformat(),
-        "window_end": window.end.isoformat(),
-        "trained_on": len(known.rows),
-        "trained_since": _iso(known.rows["known_at"].min()),
-        "judged_by": len(judging.rows),
+        "inputs": ", ".join(task.source.inputs),
+        "snapshot_id": reader.snapshot_id,
+        "trained_since": slices.training.start.isoformat(),
+        "chosen_since": slices.choosing.start.isoformat(),
+        "window_start": slices.judging.start.isoformat(),
+        "window_end": slices.judging.end.isoformat(),
     }
-
-
-def _iso(time: pd.Timestamp) -> str:
-    return str(time.isoformat())

@@ -72,6 +72,7 @@ def _described(dag: Any, scheduled: Any) -> dict[str, Any]:
             task.task_id: {
                 "operator": task.task_type,
                 "upstream": sorted(task.upstream_task_ids),
+                "trigger_rule": task.trigger_rule.value,
                 "pool": task.pool,
                 "owner": task.owner,
                 "retries": task.retries,

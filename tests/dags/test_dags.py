@@ -8,11 +8,14 @@ import pytest
 from airflow_python import FIRST_HOUR, AskError, Dags
 
 from lakehouse.infra import infra_file
+from serving.models.names import Model
 
 pytestmark = pytest.mark.airflow
 
 # The whole UTC days on which Berlin's clocks are put forward and back.
 FORWARD, BACK = "2024-03-31", "2024-10-27"
+# Those that the platform has: the DAGs know them by name alone.
+MODELS = [*Model]
 HOUR = {"start": "2024-08-08T23:00:00+00:00", "end": "2024-08-09T00:00:00+00:00"}
 
 
@@ -99,8 +102,17 @@ UPSTREAM = {
     },
     "file_arrivals": {"load": {"arrived"}},
     "maintain": {"maintain": {"asked"}},
-    "ml_score": {"features": {"hour"}, "score": {"hour", "features"}},
-    "ml_train": {"promote": {"train"}, "drift": {"promote", "yesterday"}},
+    "ml_score": {"features": {"hour"}}
+    | {f"{model}.score": {"hour", "features"} for model in MODELS},
+    "ml_train": {
+        f"{model}.{name}": upstream
+        for model in MODELS
+        for name, upstream in (
+            ("drift", {"yesterday"}),
+            ("train", {f"{model}.drift"}),
+            ("promote", {f"{model}.train"}),
+        )
+    },
     "backfill_rebuild": {
         "plan": {"asked"},
         "for_real": {"plan"},
@@ -231,7 +243,9 @@ def test_models_score_the_hour_that_was_reconciled(dags: Dags) -> None:
     told = dags.run("ml_score", partition_key="2024-02-28T23:00:00")
     hour = ["--start", "2024-02-28T23:00:00+00:00", "--end", "2024-02-29T00:00:00+00:00"]
     assert told["features"]["words"] == ["features", *hour]
-    assert told["score"]["words"] == ["models", "score", *hour]
+    for model in MODELS:
+        words = ["models", "score", "--model", model, *hour]
+        assert told[f"{model}.score"]["words"] == words
     by_hand = {"start": "2024-02-28T23:00", "end": "2024-02-29T00:00"}
     assert dags.run("ml_score", by_hand) == told
 
@@ -243,13 +257,23 @@ def test_models_score_the_hour_that_was_reconciled(dags: Dags) -> None:
         ({"day": "2024-08-08"}, {"run_after": "2024-03-01T04:30:00+00:00"}, "2024-08-08"),
     ],
 )
-def test_models_are_trained_before_they_are_measured(
+def test_models_are_measured_before_others_take_their_place(
     dags: Dags, conf: dict[str, Any], run: dict[str, str], day: str
 ) -> None:
     told = dags.run("ml_train", conf, **run)
-    assert told["train"]["words"] == ["models", "train"]
-    assert told["promote"]["words"] == ["models", "promote"]
-    assert told["drift"]["words"] == ["models", "drift", "--day", day]
+    for model in MODELS:
+        of = ["--model", model]
+        assert told[f"{model}.drift"]["words"] == ["models", "drift", *of, "--day", day]
+        assert told[f"{model}.train"]["words"] == ["models", "train", *of]
+        assert told[f"{model}.promote"]["words"] == ["models", "promote", *of]
+
+
+def test_a_measurement_that_fails_holds_up_no_training(described: dict[str, Any]) -> None:
+    rules = {
+        name: one["trigger_rule"] for name, one in described["dags"]["ml_train"]["tasks"].items()
+    }
+    trained = {f"{model}.train" for model in MODELS}
+    assert {name for name, rule in rules.items() if rule == "all_done"} == trained
 
 
 def test_a_file_has_one_run_however_often_it_is_told_of(dags: Dags) -> None:

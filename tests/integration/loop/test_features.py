@@ -1,5 +1,6 @@
 """Features of a lake in which trades come late: always those of the trades that are published."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -58,6 +59,9 @@ def test_what_comes_late_moves_its_minute_and_those_that_look_back(lake: SmallLa
     assert stored(lake) == made_anew(lake)
     assert job.run(first).rows[FEATURES] == 0, "run again, it changes nothing"
     before = stored(lake)
+    began = lake.catalog.load_table("ops.runs").scan("kind = 'derived' and status = 'STARTED'")
+    for said in began.to_arrow().column("snapshots").to_pylist():
+        assert "silver.trades" in json.loads(said), "upkeep is told what the run reads"
 
     lake.produce(trade(7, event_time=MIDNIGHT - timedelta(seconds=2), price=Decimal(150)))
     late = published(lake)

@@ -306,6 +306,25 @@ def test_a_swap_of_tables_that_were_built_anew_covers_what_they_were_made_of(lak
     assert freshness(lake, "gold.bars_1m") == {"gold.bars_1m": 0}
 
 
+def test_features_are_as_far_as_their_own_runs_and_untold_before_the_first(lake: Lake) -> None:
+    table, due = "gold.features_1m", NOW - 2 * HOUR
+    quotes = {"dataset": "quotes", "source": "bronze.market_quotes", "run_id": "b"}
+    features = {"kind": "derived", "dataset": "features", "source": "silver.trades"}
+    lake.append("bronze.market_trades", bronze_row(1, NOW - HOUR))
+    lake.append("bronze.market_quotes", bronze_row(1, NOW - 3 * HOUR))
+    lake.append(
+        "ops.runs", *(run("PUBLISHED", recorded_at=NOW, end=NOW, **of) for of in ({}, quotes))
+    )
+    assert freshness(lake, table, "silver.trades") == {"silver.trades": 0}
+    lake.append("ops.runs", run("PUBLISHED", recorded_at=NOW, end=due, run_id="c", **features))
+    assert freshness(lake, table, "silver.trades") == {
+        table: pytest.approx(7200),
+        "silver.trades": 0,
+    }
+    lake.append("ops.runs", run("PUBLISHED", recorded_at=NOW, end=NOW, run_id="d", **features))
+    assert freshness(lake, table) == {table: 0}
+
+
 def test_files_that_came_long_ago_were_seen_to_long_ago(lake: Lake) -> None:
     long_ago = NOW - 100 * 24 * HOUR
     files = {"kind": "reference", "dataset": "instruments", "source": "bronze.files_instruments"}

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 # The tests of this folder import what lies beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
-TABLES = ("gold.features_1m", "gold.predictions", "ops.runs", "ops.model_checks")
+TABLES = (
+    "silver.trades",
+    "gold.features_1m",
+    "gold.predictions",
+    "ops.runs",
+    "ops.model_checks",
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +36,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def lake(home: Settings) -> Catalog:
-    from made_market import market
+    from made_market import market, tape
 
     catalog = load_catalog(home)
     tables.apply(catalog, [schemas.contract(name) for name in TABLES])
     catalog.load_table("gold.features_1m").append(market(1))
+    catalog.load_table("silver.trades").append(tape(1))
     return catalog
 
 

@@ -1,8 +1,9 @@
-"""Features of a made-up market, in which there is something to learn."""
+"""Features and trades of a made-up market, in which there is something to learn."""
 
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 import schemas
@@ -47,3 +48,43 @@ def market(seed: int, *, minutes: int = 600, level: float = 1.0) -> pa.Table:
                 }
             )
     return pa.Table.from_pylist(rows, schemas.contract("gold.features_1m").arrow_schema())
+
+
+def tape(seed: int, *, minutes: int = 60) -> pa.Table:
+    """Trades of two instruments, one in a second or so, whose prices walk at random."""
+    schema = schemas.contract("silver.trades").arrow_schema()
+    found = made_tape(seed, minutes=minutes).assign(
+        state="TRADED",
+        quantity_unit="BASE",
+        trade_position=range(2 * 60 * minutes),
+        log_partition=0,
+        last_offset=range(2 * 60 * minutes),
+    )
+    rows = pa.Table.from_pandas(found, preserve_index=False)
+    missing = [field for field in schema if field.name not in rows.column_names]
+    for field in missing:
+        rows = rows.append_column(field.name, pa.nulls(len(rows), field.type))
+    return rows.select(schema.names).cast(schema)
+
+
+def made_tape(seed: int, *, minutes: int = 60) -> pd.DataFrame:
+    """The columns of the tape that features are made of."""
+    chance, number = np.random.default_rng(seed), 60 * minutes
+    tapes = []
+    for symbol, price in (("BTCUSDT", 60_000), ("ETHUSDT", 2_600)):
+        seconds = np.sort(chance.uniform(0, number, number))
+        times = pd.Timestamp(START) + pd.to_timedelta(np.round(seconds, 1), unit="s")
+        walk = np.exp(np.cumsum(chance.normal(0, 5e-5, number)))
+        tapes.append(
+            pd.DataFrame(
+                {
+                    "venue": "synthetic",
+                    "symbol": symbol,
+                    "trade_id": range(1, number + 1),
+                    "event_time": times.as_unit("us"),
+                    "reported_price": np.round(price * walk, 2),
+                    "reported_quantity": np.round(np.exp(chance.normal(0, 1, number)), 4) + 0.0001,
+                }
+            )
+        )
+    return pd.concat(tapes, ignore_index=True)

@@ -1,23 +1,33 @@
 """Training, promotion and scoring, on MLflow as the embedded profile has it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from made_market import MINUTE, START, market
 from pyiceberg.catalog import Catalog
 
 from batch.runs import Run, RunLog, Status
-from lakehouse.intervals import HOUR, Interval
+from lakehouse.intervals import HOUR, Interval, IntervalError
 from serving.models.estimators import BoostedVolatility, LastKnown
-from serving.models.features import FEATURES, INPUTS, InvalidRowsError, NoFeaturesError
+from serving.models.features import (
+    FEATURES,
+    INPUTS,
+    MINUTES,
+    FeatureReader,
+    InvalidRowsError,
+    NoFeaturesError,
+)
 from serving.models.promotion import Verdict, promote
 from serving.models.scoring import PREDICTIONS, Scorer, score
+from serving.models.task import MOST, Slices
 from serving.models.tracking import CHALLENGER, CHAMPION, Tracking, UnknownModelError
 from serving.models.training import TrainingReport, train
-from serving.models.volatility import CANDIDATES, VOLATILITY, examples_of
+from serving.models.volatility import NEXT_VOLATILITY, VOLATILITY, examples_of
 
 pytestmark = pytest.mark.serving
 
@@ -26,18 +36,18 @@ INTERVAL = Interval(START, START + HOUR)
 
 @pytest.fixture(scope="module")
 def trained(lake: Catalog, tracking: Tracking) -> TrainingReport:
-    return train(lake, tracking)
+    return train(lake, tracking, NEXT_VOLATILITY)
 
 
 @pytest.fixture(scope="module")
 def again(lake: Catalog, tracking: Tracking, trained: TrainingReport) -> TrainingReport:
-    return train(lake, tracking, snapshot_id=trained.snapshot_id)
+    return train(lake, tracking, NEXT_VOLATILITY, snapshot_id=trained.snapshot_id)
 
 
 @pytest.fixture
 def champion(lake: Catalog, tracking: Tracking, trained: TrainingReport) -> Scorer:
     if tracking.find(VOLATILITY, CHAMPION) is None:
-        promote(lake, tracking)
+        promote(lake, tracking, NEXT_VOLATILITY)
     return Scorer(tracking)
 
 
@@ -45,29 +55,47 @@ def test_an_example_is_a_row_and_the_minute_after_it() -> None:
     rows = market(2, minutes=30).to_pandas()
     examples = examples_of(rows[rows["window_start"] != START + 9 * MINUTE])
     # Neither the last minute has a next one, nor the one before the gap.
-    assert len(examples.rows) == 2 * (30 - 1 - 2)
+    assert len(examples) == 2 * (30 - 1 - 2)
     by_key = rows.set_index(["symbol", "window_start"])["realised_volatility_1m"]
-    for row in examples.rows.to_dict("records"):
+    for row in examples.to_dict("records"):
         after = by_key[row["symbol"], row["window_start"] + MINUTE]
-        assert row["next_volatility"] == after
+        assert row["target"] == after
 
 
-def test_nothing_that_is_judged_by_was_known_in_training() -> None:
-    examples = examples_of(market(3, minutes=60).to_pandas())
-    window = Interval(START + 30 * MINUTE, START + 40 * MINUTE)
-    known, judging = examples.known_before(window.start), examples.predicted_in(window)
-    # The last that is trained on has come true when the first that is judged by is asked.
-    assert known.rows["known_at"].max() + MINUTE == judging.rows["known_at"].min() == window.start
-    assert judging.rows["known_at"].max() + MINUTE == window.end
+def test_no_slice_knows_anything_of_a_later_one(lake: Catalog) -> None:
+    reader = FeatureReader(lake, MINUTES)
+    assert reader.times() == Interval(START, START + 600 * MINUTE)
+    slices = Slices.of(reader.times(), NEXT_VOLATILITY, None)
+    assert slices.judging == Interval(START + 480 * MINUTE, START + 600 * MINUTE)
+    assert slices.choosing == Interval(START + 384 * MINUTE, slices.judging.start)
+    assert slices.training == Interval(START, slices.choosing.start)
+    learnt = NEXT_VOLATILITY.to_learn(reader, slices.training).rows["known_at"]
+    chosen, judged = (
+        NEXT_VOLATILITY.to_judge(reader, one).rows["known_at"]
+        for one in (slices.choosing, slices.judging)
+    )
+    # The last has come true when the first of the next slice is asked.
+    assert learnt.max() + MINUTE == chosen.min() == slices.choosing.start
+    assert chosen.max() + MINUTE == judged.min() == slices.judging.start
+    assert judged.max() + MINUTE == slices.judging.end
+
+
+def test_what_is_read_and_what_is_held_out_are_bounded_in_days() -> None:
+    years = Interval(START - timedelta(days=700), START)
+    slices = Slices.of(years, NEXT_VOLATILITY, None)
+    assert slices.judging == Interval(START - MOST, START)
+    assert slices.choosing == Interval(START - 2 * MOST, START - MOST)
+    assert slices.training.start == START - timedelta(days=NEXT_VOLATILITY.days)
 
 
 def test_the_best_out_of_time_is_the_challenger(
     tracking: Tracking, trained: TrainingReport
 ) -> None:
-    assert {score.candidate for score in trained.scores} == set(CANDIDATES)
+    assert {score.candidate for score in trained.scores} == set(NEXT_VOLATILITY.candidates)
     best, *others = trained.scores
     assert best.candidate == "gradient_boosting"  # there is something to learn in this market
     assert best.skill > 0.2
+    assert all(best.chosen_by < other.chosen_by for other in others)
     assert all(best.metrics["rmse_bps"] < other.metrics["rmse_bps"] for other in others)
     assert int(tracking.version(VOLATILITY, CHALLENGER).version) == best.version
 
@@ -81,7 +109,7 @@ def test_a_run_says_what_it_was_made_of(
     assert snapshot is not None
     assert run.data.tags[f"snapshot.{FEATURES}"] == str(snapshot.snapshot_id)
     assert run.data.tags[f"contract.{FEATURES}"] == "1.0.0"
-    assert run.data.params["window_start"] == trained.window.start.isoformat()
+    assert run.data.params["window_start"] == trained.slices.judging.start.isoformat()
     assert run.data.metrics["rmse_bps"] == trained.scores[0].metrics["rmse_bps"]
     pictures = tracking.client.list_artifacts(str(version.run_id), "pictures")
     assert [one.path for one in pictures] == ["pictures/out_of_time.png"]
@@ -105,7 +133,7 @@ def test_only_who_is_better_is_promoted(
         if champion is not None:
             tracking.point(VOLATILITY, CHAMPION, champion)
         tracking.point(VOLATILITY, CHALLENGER, challenger)
-        verdict = promote(lake, tracking)
+        verdict = promote(lake, tracking, NEXT_VOLATILITY)
         stands = int(tracking.version(VOLATILITY, CHAMPION).version)
         assert stands == (challenger if verdict.promoted else champion)
         assert (verdict.challenger, verdict.champion) == (challenger, champion)
@@ -115,7 +143,7 @@ def test_only_who_is_better_is_promoted(
     assert meet(best, worst).promoted
     assert not meet(worst, best).promoted
     as_good = meet(again.scores[0].version, best)
-    assert as_good.challenger_error == as_good.champion_error == best_error(trained)
+    assert as_good.challenger_value == as_good.champion_value == best_error(trained)
     assert not as_good.promoted
 
 
@@ -137,7 +165,17 @@ def test_predictions_are_of_the_hours_that_moved_and_are_replaced(
     assert (report.rows, report.version) == (2 * 120, champion.version)
     first = stored(lake)
     assert len(first) == 2 * 120
-    assert score(lake, champion, INTERVAL) == report
+    commits = len(lake.load_table(PREDICTIONS).history())
+    assert score(lake, champion, INTERVAL).rows == 0, "what is the same is not written again"
+    assert len(lake.load_table(PREDICTIONS).history()) == commits
+    assert stored(lake) == first
+    wrong = first[0] | {"value": 7.0}
+    lake.load_table(PREDICTIONS).overwrite(
+        pa.Table.from_pylist([wrong], lake.load_table(PREDICTIONS).schema().as_arrow())
+    )
+    with ThreadPoolExecutor(2) as two:  # Airflow's and one by hand
+        said = two.map(lambda _: score(lake, champion, INTERVAL).rows, range(2))
+    assert sum(said) == 2 * 120, "the one that commits last finds it done"
     assert sorted(map(str, stored(lake))) == sorted(map(str, first))
     features = lake.load_table(FEATURES).scan().to_arrow().to_pylist()
     by_key = {(row["symbol"], row["window_start"]): row for row in features}
@@ -165,7 +203,7 @@ def test_rows_are_scored_with_what_names_them(champion: Scorer) -> None:
     ("change", "problem"),
     [
         ({"spread_bps": "wide"}, "no number"),
-        ({"ewma_volatility_15m": None}, "row 0 states no volatility"),
+        ({"ewma_volatility_15m": None}, "row 0 states no ewma_volatility_15m"),
     ],
 )
 def test_rows_that_cannot_be_scored_are_refused(
@@ -179,13 +217,18 @@ def test_rows_that_cannot_be_scored_are_refused(
 
 
 def test_what_is_not_there_is_named(lake: Catalog, tracking: Tracking) -> None:
-    with pytest.raises(UnknownModelError, match="oracle has no champion"):
+    with pytest.raises(UnknownModelError, match="no model 'oracle', but next_minute_volatility"):
         Scorer(tracking, "oracle")
     late = Interval(START + timedelta(days=9), START + timedelta(days=10))
-    with pytest.raises(NoFeaturesError, match="no example in the held-out window"):
-        train(lake, tracking, window=late)
+    with pytest.raises(NoFeaturesError, match="no example for next_minute_volatility in"):
+        train(lake, tracking, NEXT_VOLATILITY, window=late)
+    torn = Interval(START + HOUR, START + 2 * HOUR + timedelta(seconds=1))
+    with pytest.raises(IntervalError, match="not of whole minutes"):
+        train(lake, tracking, NEXT_VOLATILITY, window=torn)
+    with pytest.raises(NoFeaturesError, match="no two minutes"):
+        train(lake, tracking, NEXT_VOLATILITY, window=Interval(START + MINUTE, START + HOUR))
     with pytest.raises(NoFeaturesError, match="no snapshot 7"):
-        train(lake, tracking, snapshot_id=7)
+        train(lake, tracking, NEXT_VOLATILITY, snapshot_id=7)
 
 
 def test_a_market_that_stands_still_has_a_least_volatility() -> None:
@@ -195,6 +238,6 @@ def test_a_market_that_stands_still_has_a_least_volatility() -> None:
 
 def test_an_input_that_no_example_has_is_left_out() -> None:
     examples = examples_of(market(7, minutes=200).to_pandas().assign(spread_bps=float("nan")))
-    model = BoostedVolatility().fit(examples.inputs, examples.target)
-    quoted = examples.inputs.assign(spread_bps=1.5)
-    assert np.array_equal(model.predict(quoted), model.predict(examples.inputs))
+    inputs = MINUTES.inputs_of(examples)
+    model = BoostedVolatility().fit(inputs, examples["target"].to_numpy())
+    assert np.array_equal(model.predict(inputs.assign(spread_bps=1.5)), model.predict(inputs))
