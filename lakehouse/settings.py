@@ -144,10 +144,16 @@ class Settings(BaseSettings):
         default=0.0, ge=0, description="Micro-batch interval of the speed layer; 0 is continuous."
     )
     api_requests_at_once: int = Field(
-        default=200, ge=1, description="Requests that a key may send to the API at one go."
+        default=200,
+        ge=1,
+        description="Requests that a key, or an address without a known one, may send to the API "
+        "at one go.",
     )
     api_requests_per_second: float = Field(
-        default=50.0, gt=0, description="Requests a second that a key may send on and on."
+        default=50.0,
+        gt=0,
+        description="Requests a second that a key, or an address without a known one, may send on "
+        "and on.",
     )
     api_queries_at_once: int = Field(
         default=2, ge=1, description="Queries of the API that are at the SQL engine at a time."
