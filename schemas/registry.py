@@ -14,6 +14,9 @@ from lakehouse.settings import Settings
 from schemas.compatibility import backward_problems
 from schemas.contract import ContractError, Topic
 
+# A registry that restarts is back within seconds; events wait in the log meanwhile.
+BUDGET_SECONDS = 60.0
+
 
 class UnknownSchemaError(LakehouseError):
     """No schema has this id, or a subject does not hold this schema."""
@@ -47,10 +50,6 @@ class SchemaRegistry(Protocol):
 
         Raises UnknownSchemaError or IncompatibleSchemaError.
         """
-
-
-# A registry that restarts is back within seconds; events wait in the log meanwhile.
-BUDGET_SECONDS = 60.0
 
 
 def schema_registry(
