@@ -6,7 +6,7 @@ that takes nothing for long is left, by `serving.api.slow_clients`.
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Collection
 from typing import Annotated, Literal
 
 from cachetools import LRUCache
@@ -31,6 +31,8 @@ DATASETS: dict[LiveRelation, Dataset] = {
 }
 # The same row goes to everybody who follows its instrument: it is spelled out once.
 _SPELLED_ROWS = 10_000
+# Of a position in the log.
+_MOST_DIGITS = 19
 # A thousand readers at ten events a second are a core's work.
 MOST_READERS = 2_000
 # One that loses its streams and opens new ones leaves room for others.
@@ -53,13 +55,13 @@ class Stream:
         self._readers: Counter[str] = Counter()
         self._spelled: LRUCache[tuple[str, int], str] = LRUCache(_SPELLED_ROWS)
 
-    def check(self, key: ApiKey) -> None:
-        """See to it that a reader can be served.
+    def check(self, key: ApiKey, relations: Collection[LiveRelation]) -> None:
+        """See to it that a reader of some relations can be served.
 
         Raises:
             ProblemError: The live tier is not running, or there are too many readers.
         """
-        if not is_running(self._live):
+        if not is_running(self._live, *relations):
             said = "the live tier has told of no progress lately: nothing can be streamed"
             raise ProblemError(problems.NO_LIVE_TIER, said, headers={"Retry-After": "5"})
         if self._readers[key.id] >= MOST_READERS_OF_A_KEY:
@@ -133,7 +135,7 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
         wanted = relation or ["bars_1m"]
         for name in wanted:
             check_reach(request, DATASETS[name])
-        stream.check(request.state.key)
+        stream.check(request.state.key, wanted)
         return wanted
 
     @router.get(
@@ -182,4 +184,8 @@ def _spelled_places(places: dict[str, int]) -> str:
 def _places(spelled: str) -> dict[str, int]:
     """Return the places of an event's id; of what is none, nothing: all rows are told again."""
     parts = (part.partition("=") for part in spelled.split(";"))
-    return {name: int(at) for name, _, at in parts if at.isascii() and at.isdigit()}
+    return {
+        name: int(at)
+        for name, _, at in parts
+        if at.isascii() and at.isdigit() and len(at) <= _MOST_DIGITS
+    }

@@ -82,12 +82,12 @@ async def test_a_key_leaves_room_for_others(
     reader, other = made(keys), made(keys)
     reading = [opened(stream, **reader) for _ in range(2)]
     for events in reading:
-        stream.check(reader["key"])
+        stream.check(reader["key"], ["bars_1m"])
         await anext(events)
     with pytest.raises(ProblemError, match="by this key already") as refused:
-        stream.check(reader["key"])
+        stream.check(reader["key"], ["bars_1m"])
     assert refused.value.kind is RATE_LIMITED
     stream.check(other["key"])
     for events in reading:
         await events.aclose()
-    stream.check(reader["key"])
+    stream.check(reader["key"], ["bars_1m"])
