@@ -24,7 +24,9 @@ START_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return Installation(Settings(home=tmp_path_factory.mktemp("stack") / "home"))
+    one = Installation(Settings(home=tmp_path_factory.mktemp("stack") / "home"))
+    one.supervisor.port(api.NAME)  # any: a home of another test may be about to take the usual one
+    return one
 
 
 @pytest.fixture(scope="module")
