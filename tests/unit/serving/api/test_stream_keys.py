@@ -87,7 +87,7 @@ async def test_a_key_leaves_room_for_others(
     with pytest.raises(ProblemError, match="by this key already") as refused:
         stream.check(reader["key"], ["bars_1m"])
     assert refused.value.kind is RATE_LIMITED
-    stream.check(other["key"])
+    stream.check(other["key"], ["bars_1m"])
     for events in reading:
         await events.aclose()
     stream.check(reader["key"], ["bars_1m"])
