@@ -5,24 +5,30 @@ Written a second time, in plain Python, reason by reason and in the same order (
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from lakehouse.transforms.bounds import (
+    EARLIEST_EVENT_TIME,
+    LATEST_AHEAD_OF_LOG,
+    MAX_CONTRACT_SIZE,
+    MAX_NOTIONAL,
+    SYMBOL,
+    VENUE,
+)
 from serving.live.digits import units
 
 Event = Mapping[str, Any]
 # Tells of an event, and of when the broker appended it, whether a rule is broken.
 Rules = Mapping[str, Callable[[Event, datetime], bool]]
 
-# These are those of the transforms, which cannot be imported without Spark.
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-AHEAD_OF_LOG = timedelta(hours=1)
 # In units of 10⁻¹⁶, as the product of a price and a quantity is.
-MAX_TRADE_NOTIONAL, MAX_FILL_NOTIONAL = 10**15 * 10**16, 10**14 * 10**16
-MAX_CONTRACT_SIZE = 10**5
+MAX_TRADE_NOTIONAL = int(MAX_NOTIONAL.scaleb(16))
+# That of the transform of fills, which cannot be imported without Spark.
+MAX_FILL_NOTIONAL = 10**14 * 10**16
 
-_is_venue = re.compile(r"[a-z0-9_]{1,32}").fullmatch
-_is_symbol = re.compile(r"[A-Z0-9._-]{1,32}").fullmatch
+_is_venue = re.compile(VENUE).fullmatch
+_is_symbol = re.compile(SYMBOL).fullmatch
 _is_customer = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 
 
@@ -39,8 +45,8 @@ _INSTRUMENT: Rules = {
     "invalid_symbol": lambda event, _: not _is_symbol(event["symbol"]),
 }
 _TIME: Rules = {
-    "event_time_too_old": lambda event, _: event["event_time"] < EARLIEST,
-    "event_time_in_future": lambda event, at: event["event_time"] > at + AHEAD_OF_LOG,
+    "event_time_too_old": lambda event, _: event["event_time"] < EARLIEST_EVENT_TIME,
+    "event_time_in_future": lambda event, at: event["event_time"] > at + LATEST_AHEAD_OF_LOG,
 }
 
 
