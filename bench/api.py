@@ -1,12 +1,16 @@
 """Requests to the API on this machine: cached, live, and each asked of the SQL engine.
 
 Usage: python bench/api.py [--clients 8] [--seconds 15] [--symbols 20] [--days 3] [--json out.json]
+       python bench/api.py --stack [--clients 4] [--seconds 30]
 
 On a home of its own: a broker, the live tier and the API. The batch table of one-minute bars is
 filled for some days, and the live tier by a few seconds of synthetic trades. Clients ask one after
 the other, without a pause, for a hundred bars each time: all the same ones, within the time that an
 answer is kept (cached); those of the live tier; or each others than before (engine). The clients
 share the machine with what they ask.
+
+With ``--stack`` it asks the running stack of LAKEHOUSE_HOME, as it is, for bars that Trino has to
+merge each time.
 """
 
 import argparse
@@ -22,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from _homes import running_home
+from _homes import BenchHome, running_home
 from merged_query import BATCH, MINUTES_A_DAY, START, bars
 from rich.console import Console
 from rich.table import Table
@@ -53,8 +57,18 @@ def questions(options: argparse.Namespace) -> dict[str, Callable[[int], Paramete
     }
 
 
+def newest(number: int) -> Parameters:
+    """Return the parameters of a request for rows that no other has asked for lately."""
+    return {"limit": 1 + number % 1000}
+
+
 def ask(
-    address: str, key: str, question: Callable[[int], Parameters], options: argparse.Namespace
+    address: str,
+    key: str,
+    question: Callable[[int], Parameters],
+    options: argparse.Namespace,
+    *,
+    authority: Path | None = None,
 ) -> dict[str, float]:
     """Let all clients ask for some time, and return what it took in milliseconds."""
     numbers, ends = count(), time.monotonic() + options.seconds
@@ -63,6 +77,7 @@ def ask(
         taken = []
         with requests.Session() as session:
             session.headers["Authorization"] = f"Bearer {key}"
+            session.verify = True if authority is None else str(authority)
             while time.monotonic() < ends:
                 began = time.perf_counter()
                 answer = session.get(
@@ -101,14 +116,24 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         }
 
 
+def measure_stack(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return the figures of what Trino is asked, with a key for a day."""
+    home = BenchHome(Settings().home)
+    key = home.ask("api", "keys", "create", "bench", "--days", "1").decode().strip()
+    address = f"https://127.0.0.1:{remembered_ports(home.path)['api']}"
+    authority = home.path / "tls" / "ca.pem"
+    return {"trino": ask(address, key, newest, options, authority=authority)}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("clients", 8), ("seconds", 15), ("symbols", 20), ("days", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--stack", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = measure(options)
+    found = measure_stack(options) if options.stack else measure(options)
     shown = Table("read", "requests/s", "p50 ms", "p95 ms", "p99 ms")
     for kind, figures in found.items():
         shown.add_row(kind, *(f"{value:,.1f}" for value in figures.values()))
