@@ -56,6 +56,7 @@ def test_a_column_is_followed_from_a_run_of_a_task(stack: RunningStack, processe
     assert f"{HOURLY}.batch.silver" in parents
 
 
+@pytest.mark.drill
 def test_a_backfill_by_command_mends_what_a_bug_left_though_its_application_is_killed(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_backfill_by_command_mends_what_a_bug_left_though_its_application_is_k
     assert_all_equal(judge)
 
 
+@pytest.mark.drill
 def test_a_backfill_by_rest_in_reverse_changes_nothing(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_backfill_by_rest_in_reverse_changes_nothing(
     assert_all_equal(judge)
 
 
+@pytest.mark.drill
 def test_what_fails_its_audit_is_not_published_and_somebody_is_told(
     stack: RunningStack, airflow: Airflow, judge: Judge
 ) -> None:
