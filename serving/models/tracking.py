@@ -81,7 +81,7 @@ class Tracking:
         self._artifacts = settings.mlflow_artifacts
         if self._artifacts:
             (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
-        for name, value in _credentials(settings).items():
+        for name, value in _environment(settings).items():
             os.environ[name] = value
         mlflow.set_tracking_uri(settings.mlflow_address)
         self.client = mlflow.MlflowClient(settings.mlflow_address)
@@ -186,12 +186,15 @@ class Tracking:
         return str(self.client.create_experiment(name, artifact_location=place))
 
 
-def _credentials(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """Return what MLflow's client takes from the environment only."""
     password = settings.mlflow_password
     values = {
         "MLFLOW_TRACKING_USERNAME": settings.mlflow_username,
         "MLFLOW_TRACKING_PASSWORD": password.get_secret_value() if password else None,
         "MLFLOW_TRACKING_SERVER_CERT_PATH": str(settings.ca_file) if settings.ca_file else None,
+        # The server would send us to its store, which it alone is to speak to.
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     }
     return {name: value for name, value in values.items() if value} if settings.mlflow else {}

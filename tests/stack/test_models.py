@@ -20,8 +20,11 @@ TRAINED = Trained("naive", LastKnown(), INPUTS, {"of": 1}, {"rmse_bps": 2.0}, {"
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's client takes from the environment who it is."""
-    for name in ("USERNAME", "PASSWORD", "SERVER_CERT_PATH"):
-        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    for name in (
+        *("TRACKING_USERNAME", "TRACKING_PASSWORD", "TRACKING_SERVER_CERT_PATH"),
+        *("ENABLE_PROXY_MULTIPART_DOWNLOAD", "ENABLE_PROXY_MULTIPART_UPLOAD"),
+    ):
+        monkeypatch.setenv(f"MLFLOW_{name}", "")
 
 
 def test_what_batch_registers_is_loaded_by_whoever_serves(stack: RunningStack) -> None:

@@ -3,12 +3,13 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from web.pages import OpenPage
 
 from lakehouse.settings import Settings
 
@@ -24,8 +25,6 @@ NO_BROWSER = "the page is tested in Chromium, which is not here: apt-get install
 PATIENCE_MS = 20_000
 # What a browser says of an answer that is none; the page tells the reader in its own words.
 EXPECTED = ("Failed to load resource",)
-
-OpenPage = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import OpenPage
 from playwright.sync_api import Page, expect
 from served_market import BATCH_MINUTES, MINUTES, ServedMarket
+from web.pages import OpenPage
 
 from serving.api.keys import ApiKeys
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from conftest import OpenPage
 from market_rows import NEW
 from playwright.sync_api import expect
 from served_market import ServedMarket
+from web.pages import OpenPage
 
 pytestmark = pytest.mark.web
 

@@ -1,11 +1,11 @@
 """What the page shows of a market, and how it follows what becomes of it."""
 
 import pytest
-from conftest import OpenPage
 from drawing import inked_pixels
 from market_rows import bar, price
 from playwright.sync_api import Page, expect
 from served_market import BATCH_MINUTES, MINUTES, ServedMarket, wait_until
+from web.pages import OpenPage
 
 pytestmark = pytest.mark.web
 

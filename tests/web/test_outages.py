@@ -1,9 +1,9 @@
 """What the page says when something is away, and that it goes on by itself."""
 
 import pytest
-from conftest import OpenPage
 from playwright.sync_api import expect
 from served_market import BATCH_MINUTES, MINUTES, ServedMarket
+from web.pages import OpenPage
 
 pytestmark = pytest.mark.web
 

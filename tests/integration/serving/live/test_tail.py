@@ -20,7 +20,7 @@ from demo.oracle import LoggedEvent
 from lakehouse.catalog import load_catalog
 from lakehouse.kafka import QUOTES_TOPIC, TRADES_TOPIC
 from lakehouse.log_starts import log_ends
-from lakehouse.poison import Place, note_poison
+from lakehouse.poison import Layer, Place, note_poison
 from lakehouse.positions import LogPosition
 from schemas.registry import ContractRegistry, RegistryUnavailableError
 from serving.live import memory, tail
@@ -168,7 +168,8 @@ def test_poison_that_was_taken_in_is_taken_out_again(
     with running(live_lake):
         _, second, third = market.trade(1, 2, 3)
         market.wait_for("bars_1m", trade_count=3, last_offset=third.position)
-        note_poison(live_lake.catalog, TRADES_TOPIC, {second: "it cannot be computed with"})
+        noted = {second: "it cannot be computed with"}
+        note_poison(live_lake.catalog, TRADES_TOPIC, noted, Layer.SPEED)
         market.wait_for("bars_1m", trade_count=2, last_offset=third.position)
         market.trade(4)
         market.wait_for("bars_1m", trade_count=3)
