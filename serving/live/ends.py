@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,6 +17,8 @@ from lakehouse.kafka import ClientSettings
 ASK_SECONDS = 1.0
 # After that the broker is taken to be away, and asked again.
 ANSWER_SECONDS = 10.0
+# Between two new clients, while none gets an answer.
+RENEW_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +45,9 @@ class LogEnds:
     """
 
     def __init__(self, client: ClientSettings, places: Iterable[TopicPartition]) -> None:
-        self._admin = AdminClient({**client, "log_level": 0})
+        self._connect = partial(AdminClient, {**client, "log_level": 0})
+        self._admin = self._connect()
+        self._renew_at = float("-inf")
         end = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self._question = {TopicPartition(one.topic, one.partition): end for one in places}
         self._asked_at, self._ask_again_at = 0.0, float("-inf")
@@ -69,5 +74,16 @@ class LogEnds:
                 offsets[place.topic][place.partition] = answer.result().offset
         except KafkaException as error:
             _log.warning("the log does not tell where it ends", error=first_line(error))
+            self._renew()
             return None
         return Ends(self._asked_at, offsets)
+
+    def _renew(self) -> None:
+        """Ask by another client, now and then.
+
+        One that has seen a broker's restart may go on to ask by the partitions' former leaders, and
+        is refused for as long as its metadata are good: minutes.
+        """
+        if (now := time.monotonic()) >= self._renew_at:
+            self._admin = self._connect()
+            self._renew_at = now + RENEW_SECONDS

@@ -1,9 +1,11 @@
 """One stream at work: from messages of its topic to the rows that have changed."""
 
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Self
 
 import structlog
@@ -26,6 +28,8 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
 POISON = "poison"
+# Of the events set aside, the latest: rows that had an earlier one for their last are long gone.
+POISON_TOLD = 100
 
 Read = tuple[Mapping[int, int], Rows]
 
@@ -195,7 +199,10 @@ class Flow:
         self._told_through = read_through
         positions = {partition: self._origin + at - 1 for partition, at in self.next.items()}
         through = min([read_through, *self._waits_since.values()])
-        return Progress(time.time(), through, positions)
+        poison = defaultdict[int, list[int]](list)
+        for partition, position in sorted(self.poison, key=itemgetter(1))[-POISON_TOLD:]:
+            poison[partition].append(position)
+        return Progress(time.time(), through, positions, dict(poison))
 
     def _ask_registry(self, executor: Executor, unread: bytes, now: float) -> None:
         """Ask for the schema of a message, in another thread, until there is an answer."""

@@ -1,8 +1,8 @@
 """How far the live tier has read: a message of its own in each topic, once a second."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 
@@ -15,11 +15,14 @@ class Progress:
         seen_through: Every event that was in the log by then is told, but for those of stretches
             that were left out. It stands still while an event waits for what came before it.
         positions: By log partition, the highest log position that was read.
+        poison: By log partition, the positions of the latest events that were set aside as poison:
+            a row that has one of them for its last was told before that was known, and is void.
     """
 
     said_at: float
     seen_through: float
     positions: Mapping[int, int]
+    poison: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     @property
     def age_seconds(self) -> float:
@@ -40,6 +43,7 @@ class Progress:
         try:
             said = json.loads(value)
             positions = {int(partition): int(at) for partition, at in said["positions"].items()}
-            return cls(float(said["said_at"]), float(said["seen_through"]), positions)
+            poison = {int(partition): [*map(int, at)] for partition, at in said["poison"].items()}
+            return cls(float(said["said_at"]), float(said["seen_through"]), positions, poison)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no progress: {value[:100]!r}") from error

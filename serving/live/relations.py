@@ -76,6 +76,11 @@ class LiveRow(NamedTuple):
     values: Values
 
     @property
+    def log_partition(self) -> int:
+        """The partition of the log that its events are in."""
+        return int(self.values[_HIDDEN_COLUMN])
+
+    @property
     def is_tombstone(self) -> bool:
         """Whether nothing is left that counts: it takes part in a merge and is hidden after it."""
         return not self.values[RELATIONS[self.relation].count]
@@ -95,6 +100,11 @@ def instrument_of(key: str) -> str:
     """Return venue and symbol of the key of a window."""
     venue, symbol, _ = key.split(":", 2)
     return f"{venue}:{symbol}"
+
+
+def window_of(key: str) -> str:
+    """Return when the window begins that is the key of a row."""
+    return key.split(":", 2)[2]
 
 
 def _spelled(value: Any) -> str:
@@ -118,10 +128,10 @@ def decode(relation: Relation, key: str, value: bytes, position: int) -> LiveRow
     """
     try:
         values = json.loads(value)
-        last_offset, count = values["last_offset"], values[relation.count]
+        numbers = values["last_offset"], values[relation.count], values[_HIDDEN_COLUMN]
         is_row = key_of(relation, values) == key
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no row of {relation.name}: {error!r}") from error
-    if not is_row or not isinstance(last_offset, int) or not isinstance(count, int):
+    if not is_row or not all(isinstance(number, int) for number in numbers):
         raise ValueError(f"no row of {relation.name} named {key}")
-    return LiveRow(relation.name, key, position, last_offset, values)
+    return LiveRow(relation.name, key, position, values["last_offset"], values)

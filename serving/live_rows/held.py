@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import Message
 
 from serving.live.progress import Progress
-from serving.live.relations import PROGRESS_KEY, LiveRow, Relation, decode, instrument_of
+from serving.live.relations import PROGRESS_KEY, LiveRow, Relation, decode, instrument_of, window_of
 
 # Of each relation: some hundred bytes each, whatever names come along the log.
 MOST_ROWS = 100_000
@@ -51,6 +51,7 @@ class Held:
         progress: How far the live tier had read when it last said so.
         heard_at: When that was heard, on the monotonic clock; None of what stood in the topic
             before it was followed: nobody knows when that was said.
+        forgotten_through: The latest minute of which a row was forgotten, as its key has it.
     """
 
     def __init__(self, relation: Relation, minutes: int) -> None:
@@ -59,6 +60,7 @@ class Held:
         self.position = -1
         self.progress: Progress | None = None
         self.heard_at: float | None = None
+        self.forgotten_through: str | None = None
         self._minutes = minutes
         self._is_followed = False
         self._windows: dict[str, list[str]] = defaultdict(list)
@@ -74,6 +76,8 @@ class Held:
                 self.progress = told.what
                 if self._is_followed:
                     self.heard_at = time.monotonic()
+                for name in [name for name, row in self.rows.items() if self._is_void(row)]:
+                    self._forget(name)
             case LiveRow():
                 self._take_row(told.what)
 
@@ -92,12 +96,19 @@ class Held:
 
     def _take_row(self, row: LiveRow) -> None:
         known = self.rows.get(row.key)
+        if self._is_void(row):
+            return
         if known is not None and known.last_offset > row.last_offset:
             return
         self.rows[row.key] = row
         self.rows.move_to_end(row.key)
         if known is None:
             self._make_room(row.key)
+
+    def _is_void(self, row: LiveRow) -> bool:
+        """Tell whether a row's last event was set aside: what is right is in the merged view."""
+        poison = {} if self.progress is None else self.progress.poison
+        return row.last_offset in poison.get(row.log_partition, ())
 
     def _make_room(self, name: str) -> None:
         if self.relation.has_windows:
@@ -115,3 +126,4 @@ class Held:
             windows.remove(name)
             if not windows:
                 del self._windows[instrument_of(name)]
+            self.forgotten_through = max(self.forgotten_through or "", window_of(name))

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from threading import Event, Lock, Thread
 from typing import Self
 
@@ -81,21 +82,40 @@ class LiveStore:
         *,
         wanted: Callable[[LiveRow], bool] = lambda _: True,
     ) -> list[Values]:
-        """Return a relation's rows as the merged view would show them, by key.
+        """Return a relation's rows as the merged view would show them, by key; see `newest`.
+
+        Returns:
+            Values by column: decimals and times are text; ``status`` is PROVISIONAL.
+        """
+        found = self.newest(relation, prefix, wanted=wanted)
+        return [row.shown() for row in found if not row.is_tombstone]
+
+    def newest(
+        self,
+        relation: str,
+        prefix: str = "",
+        *,
+        wanted: Callable[[LiveRow], bool] = lambda _: True,
+    ) -> list[LiveRow]:
+        """Return the newest row of each key, by key, tombstones too: a merge hides those later.
 
         Args:
             relation: Such as ``bars_1m``.
             prefix: Of the rows' keys, such as ``binance_spot:BTCUSDT:``.
             wanted: Tells which of them.
-
-        Returns:
-            Values by column: decimals and times are text; ``status`` is PROVISIONAL.
         """
         with self._lock:
             rows = list(self._held[relation].rows.values())
         found = [row for row in rows if row.key.startswith(prefix) and wanted(row)]
-        found.sort(key=lambda row: row.key)
-        return [row.shown() for row in found if not row.is_tombstone]
+        return sorted(found, key=lambda row: row.key)
+
+    def whole_after(self, relation: str) -> datetime | None:
+        """Return the last minute of which a row was forgotten; None while none was.
+
+        All rows that were told of later minutes are held.
+        """
+        forgotten = self._held[relation].forgotten_through
+        return None if forgotten is None else datetime.fromisoformat(forgotten)
 
     async def subscribe(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -77,6 +78,11 @@ class Market:
             return [{name: row[name] for name in values} for row in rows] == [values]
 
         self._lake.wait_until(is_told, str(values), deadline_seconds=DEADLINE_SECONDS)
+
+    def wait_for_nothing(self, relation: str) -> None:
+        """Wait until no row of the instrument is held."""
+        rows = partial(self._store.rows, relation, f"{self._key}:")
+        self._lake.wait_until(lambda: not rows(), "no row", deadline_seconds=DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -171,5 +177,8 @@ def test_poison_that_was_taken_in_is_taken_out_again(
         noted = {second: "it cannot be computed with"}
         note_poison(live_lake.catalog, TRADES_TOPIC, noted, Layer.SPEED)
         market.wait_for("bars_1m", trade_count=2, last_offset=third.position)
-        market.trade(4)
+        (fourth,) = market.trade(4)
         market.wait_for("bars_1m", trade_count=3)
+        # A row that has nothing later than poison is void: the merged view has what is right.
+        note_poison(live_lake.catalog, TRADES_TOPIC, {fourth: "nor with this"}, Layer.SPEED)
+        market.wait_for_nothing("bars_1m")

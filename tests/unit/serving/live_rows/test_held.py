@@ -52,6 +52,7 @@ def progress(seen_through: float) -> bytes:
         (KEY, b"{}"),
         (KEY, encode(ROW | {"last_offset": "5"})),
         (KEY, encode(ROW | {"trade_count": None})),
+        (KEY, encode(ROW | {"log_partition": "0"})),
         (KEY, encode(ROW | {"symbol": "ETHUSDT"})),
         (KEY, encode(ROW | {"window_start": "2024-08-08Tnever"})),
         (PROGRESS_KEY.encode(), b"not JSON"),
@@ -77,6 +78,17 @@ def test_progress_from_before_the_topic_was_followed_is_not_heard_now(held: Held
     take(held, (PROGRESS_KEY.encode(), progress(2.5)))
     assert held.heard_at is not None
     assert began <= held.heard_at <= time.monotonic()
+
+
+def test_a_row_whose_last_event_was_poison_is_void(held: Held) -> None:
+    other = ROW | {"symbol": "ETHUSDT", "log_partition": 1}
+    later = ROW | {"last_offset": 6}
+    told = Progress(2.5, 1.5, {0: 9}, {0: [5]}).encode()
+    rows = [(key_of(BARS, row).encode(), encode(row)) for row in (ROW, other)]
+    take(held, *rows, (PROGRESS_KEY.encode(), told))
+    assert [row.values for row in held.rows.values()] == [other]
+    take(held, *rows[:1], (KEY, encode(later)))
+    assert [row.values for row in held.rows.values()] == [other, later]
 
 
 def test_a_place_beyond_the_topic_s_end_is_of_another_topic(held: Held) -> None:
