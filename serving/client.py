@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
@@ -165,6 +166,18 @@ class Client:
         """Return what the champion says of an instrument's newest published minute; see `score`."""
         return self._score({"venue": venue, "symbol": symbol})
 
+    def score_trades(self, venue: str, symbol: str, trades: Sequence[Mapping[str, Any]]) -> Scores:
+        """Return how unlike the trades before it each trade is, of 400 at most; see `score`.
+
+        Args:
+            venue: Where they were made.
+            symbol: Of the instrument.
+            trades: Each with ``trade_id``, ``event_time``, ``reported_price``,
+                ``reported_quantity``; those of the quarter of an hour before among them.
+        """
+        rows = [{name: _spelled(value) for name, value in trade.items()} for trade in trades]
+        return self._score({"venue": venue, "symbol": symbol, "trades": rows})
+
     def _score(self, body: Mapping[str, Any]) -> Scores:
         answer = self._session.post(
             f"{self._address}/v1/predictions:score",
@@ -219,4 +232,10 @@ class Client:
 
 
 def _spelled(value: object) -> object:
-    return value.isoformat() if isinstance(value, date) else value
+    match value:
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return str(value)
+        case _:
+            return value

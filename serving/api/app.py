@@ -25,6 +25,7 @@ from serving.api.authentication import (
 )
 from serving.api.bodies import BodyLimit
 from serving.api.cache import AnswerCache
+from serving.api.champions import Champions
 from serving.api.commits import Commits
 from serving.api.deadlines import Deadlines
 from serving.api.gate import Gate
@@ -37,7 +38,6 @@ from serving.api.observing import Observing
 from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.reading import Reader
-from serving.api.scoring import Scoring
 from serving.api.slow_clients import SlowClients
 from serving.commands.desk import CommandDesk
 
@@ -98,7 +98,7 @@ def create_app(
     )
     app.include_router(endpoints.routes(reader))
     app.include_router(stream.routes(live, known))
-    app.include_router(scoring.routes(Scoring(settings), reader))
+    app.include_router(scoring.routes(Champions(settings), reader))
     app.include_router(commands.routes(desk))
     app.include_router(lag.routes(LogAndLake(settings, partial(load_catalog, settings))))
     app.include_router(health.routes(condition))

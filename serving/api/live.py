@@ -1,8 +1,9 @@
 """The third tier as the API reads it: the rows that the live tier holds in memory."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from heapq import nsmallest
 from operator import itemgetter
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from pyiceberg.types import DateType, DecimalType, TimestamptzType
 from serving.api import problems
 from serving.api.answers import Answer, Meta
 from serving.api.asking import Ask
-from serving.api.paging import cursor_after, order_columns, place_of
+from serving.api.paging import Place, cursor_after, order_columns, place_of
 from serving.api.problems import ProblemError
 from serving.api.relations import OutColumn
 from serving.live.progress import Progress
@@ -27,10 +28,14 @@ STALE_SECONDS = 30.0
 class LiveRows(Protocol):
     """What the API needs of `serving.live_rows.store.LiveStore`."""
 
-    def rows(
+    def newest(
         self, relation: str, prefix: str = "", *, wanted: Callable[[LiveRow], bool] = ...
-    ) -> list[dict[str, Any]]:
-        """Return a relation's rows."""
+    ) -> list[LiveRow]:
+        """Return the newest row of each key of a relation, tombstones too."""
+        ...
+
+    def whole_after(self, relation: str) -> datetime | None:
+        """Return the last minute of which rows may have been forgotten; None for none."""
         ...
 
     def subscribe(
@@ -82,16 +87,9 @@ def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None)
             "runs; the tiers merged and reconciled do without it",
             headers={"Retry-After": "5"},
         )
-    place, order = place_of(ask), [ask.relation.column(one) for one in order_columns(ask.relation)]
-    rows = live.rows(name, _prefix(ask), wanted=lambda row: _is_asked_for(ask, row.values))
-    placed = ((_typed(order, row), row) for row in rows)
-    later = (one for one in placed if place is None or one[0] > place)
-    first = nsmallest(ask.limit + 1, later, key=itemgetter(0))
-    names = [column.name for column in ask.relation.columns]
-    page = [
-        dict(zip(names, _typed(ask.relation.columns, row), strict=True))
-        for _, row in first[: ask.limit]
-    ]
+    rows = ((place, row) for place, row in asked_rows(live, ask) if not row.is_tombstone)
+    first = nsmallest(ask.limit + 1, rows, key=itemgetter(0))
+    page = [typed_row(ask, row) for _, row in first[: ask.limit]]
     progress = live.progress(name)
     meta = Meta(
         tier="live",
@@ -104,6 +102,31 @@ def live_answer(live: LiveRows | None, ask: Ask, *, degraded: str | None = None)
     table = pa.Table.from_pylist(page, schema=arrow_schema(ask.relation.columns))
     more = len(first) > len(page)
     return Answer(table, cursor_after(ask, page[-1]) if more else None, meta)
+
+
+def asked_rows(live: LiveRows, ask: Ask) -> Iterator[tuple[Place, LiveRow]]:
+    """Yield the live rows that are asked for, tombstones too, each with its place in the order.
+
+    Args:
+        live: The live tier's rows.
+        ask: What is asked for, of a relation that it keeps.
+
+    Raises:
+        ProblemError: The cursor is none of this query.
+    """
+    relation, after = ask.relation, place_of(ask)
+    order = [relation.column(name) for name in order_columns(relation)]
+    wanted = partial(_is_asked_for, ask)
+    for row in live.newest(str(relation.live), _prefix(ask), wanted=wanted):
+        place = tuple(_value(column, row.values[column.name]) for column in order)
+        if after is None or place > after:
+            yield place, row
+
+
+def typed_row(ask: Ask, row: LiveRow) -> dict[str, Any]:
+    """Return a row with the columns of an answer; what views join to it is unknown."""
+    shown = row.shown()
+    return {column.name: _value(column, shown.get(column.name)) for column in ask.relation.columns}
 
 
 def arrow_schema(columns: tuple[OutColumn, ...]) -> pa.Schema:
@@ -122,17 +145,14 @@ def _prefix(ask: Ask) -> str:
     return prefix
 
 
-def _is_asked_for(ask: Ask, row: Mapping[str, Any]) -> bool:
-    if any(row[column] not in values for column, values in ask.named):
+def _is_asked_for(ask: Ask, row: LiveRow) -> bool:
+    said, relation = row.values, ask.relation
+    if any(said[column] not in values for column, values in ask.named):
         return False
-    if ask.relation.time is None or (ask.start is None and ask.end is None):
+    if relation.time is None or (ask.start is None and ask.end is None):
         return True
-    moment = _value(ask.relation.column(ask.relation.time), row[ask.relation.time])
+    moment = _value(relation.column(relation.time), said[relation.time])
     return (ask.start is None or ask.start <= moment) and (ask.end is None or moment < ask.end)
-
-
-def _typed(columns: Iterable[OutColumn], row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(_value(column, row.get(column.name)) for column in columns)
 
 
 def _value(column: OutColumn, spelled: Any) -> Any:

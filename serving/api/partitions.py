@@ -18,10 +18,10 @@ from sqlglot import exp
 import schemas
 from serving.api.asking import Value
 from serving.api.query import between, column_of, table_of
-from serving.api.relations import Relation
+from serving.api.relations import LAST_OFFSET, Relation
 from serving.views import MINUTES
 
-LOG_PARTITION, LAST_OFFSET = "log_partition", "last_offset"
+LOG_PARTITION = "log_partition"
 _MINUTE = "window_start"
 # A new version of a topic has other partitions: a matter of planned work, and of minutes.
 REMEMBERED_SECONDS = 600.0

@@ -4,9 +4,11 @@ from datetime import UTC, date, datetime
 
 from sqlglot import exp
 
+import schemas
 from serving.api.asking import Ask, Value
-from serving.api.paging import Place, place_of
-from serving.api.relations import NEWEST, ROWS, Relation
+from serving.api.paging import Place, order_columns, place_of
+from serving.api.relations import LAST_OFFSET, NEWEST, ROWS, Relation
+from serving.live.relations import RELATIONS
 
 # Trino's timestamps are microseconds only where they say so; DuckDB's always are.
 _INSTANT = exp.DataType.build("timestamp(6) with time zone", dialect="trino")
@@ -31,6 +33,23 @@ def page_query(ask: Ask) -> exp.Select:
     ]
     query = query.group_by(*(column_of(name) for name in relation.counted))
     return query.order_by(*order).limit(ask.limit + 1)
+
+
+def tombstone_query(ask: Ask) -> exp.Select:
+    """Return the query for what the merged view hides: keys of which speed knows that none counts.
+
+    Batch has no rows of such keys, and speed keeps its own for a reconciliation longer.
+
+    Args:
+        ask: What is asked for, of a relation that the live tier keeps.
+    """
+    relation = ask.relation
+    twin = str(schemas.contract(relation.contract).speed_twin)
+    key = [column_of(name) for name in order_columns(relation)]
+    highest = exp.alias_(exp.Max(this=column_of(LAST_OFFSET)), LAST_OFFSET)
+    count = column_of(RELATIONS[str(relation.live)].count)
+    query = exp.select(*key, highest).from_(table_of(twin))
+    return query.where(*_conditions(ask), count.eq(_literal(0))).group_by(*key)
 
 
 def _selected(relation: Relation) -> list[exp.Expr]:

@@ -35,6 +35,7 @@ _STATUS = OutColumn(
 )
 
 
+LAST_OFFSET = "last_offset"
 ROWS, NEWEST = "rows", "newest"
 _ROWS = OutColumn(ROWS, LongType(), required=True, description="How many there are.", unit=None)
 

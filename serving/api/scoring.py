@@ -1,16 +1,10 @@
-"""Scoring at once: the champion's predictions of rows of features, given or the newest there are.
+"""Scoring at once: what champions say of minutes, given or the newest there is, and of trades."""
 
-Models are an extra. What they need is imported with the first question, so that the API is up soon,
-and without them answers all other questions.
-"""
-
-import math
-import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request
@@ -19,10 +13,10 @@ from pyiceberg.types import DoubleType
 
 import schemas
 from lakehouse.errors import first_line
-from lakehouse.settings import Settings
 from serving.api import problems
 from serving.api.asking import Ask
 from serving.api.authentication import reaching
+from serving.api.champions import Champions, Said
 from serving.api.deadlines import DeadlineExceededError
 from serving.api.endpoints import DeadlineMs
 from serving.api.problems import ProblemError, documented
@@ -31,9 +25,6 @@ from serving.api.relations import Relation
 from serving.api.seats import Seats
 from serving.parameters import Instant, Name
 
-if TYPE_CHECKING:
-    from serving.models.scoring import Scorer
-
 FEATURES = Relation(
     "gold.features_1m",
     "gold.features_1m",
@@ -41,11 +32,7 @@ FEATURES = Relation(
     time="window_start",
 )
 # They fit the largest body that is let in.
-MOST_ROWS = 100
-# A champion is promoted by the night, or by hand.
-REFRESH_SECONDS = 60.0
-# The registry is asked while somebody waits, and by MLflow's own settings for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+MOST_ROWS, MOST_TRADES = 100, 400
 # Beyond what any market has shown, and so little that no sum of squares overflows.
 _GREATEST = 1e6
 _PROBLEMS = (
@@ -62,6 +49,9 @@ _PROBLEMS = (
 )
 _INSTRUMENT: dict[str, Any] = {"venue": "binance_spot", "symbol": "BTCUSDT"}
 
+Amount = Annotated[
+    Decimal, Field(gt=0, lt=10**10, max_digits=18, decimal_places=8, examples=["61699.20"])
+]
 Number = Annotated[
     float, Field(strict=True, allow_inf_nan=False, ge=-_GREATEST, le=_GREATEST, examples=[0.0004])
 ]
@@ -78,18 +68,41 @@ class Instrument(BaseModel):
     symbol: Name
 
 
+class Trade(BaseModel):
+    """A trade as it was reported, in the columns of `/v1/trades` that tell that."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    trade_id: int = Field(ge=0, le=2**63 - 1, examples=[3733120462])
+    event_time: Instant
+    reported_price: Amount
+    reported_quantity: Amount
+
+
+class Trades(BaseModel):
+    """An instrument's trades, in any order: those to score, and those of the quarter before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    venue: Name = Field(examples=["binance_spot"])
+    symbol: Name = Field(examples=["BTCUSDT"])
+    trades: list[Trade] = Field(min_length=1, max_length=MOST_TRADES)
+
+
 class Prediction(BaseModel):
     """What the model says of a row, and what the row was named by."""
 
     venue: str | None = None
     symbol: str | None = None
     window_start: datetime | None = None
+    trade_id: int | None = None
     known_at: datetime | None = Field(
         default=None, description="When all that the prediction is made of was known."
     )
-    value: float = Field(
+    value: float | None = Field(
         description="Of `next_minute_volatility`, the realised volatility of the minute after "
-        "`known_at`.",
+        "`known_at`. Of `anomalous_trades`, how unlike the trades before it a trade is: the more, "
+        "the greater; null where too few came before.",
         examples=[0.00042],
     )
 
@@ -105,63 +118,7 @@ class Scores(BaseModel):
     )
 
 
-class Scoring:
-    """The champion, as far as this process has heard of it; for one thread at a time.
-
-    Args:
-        settings: Where the registry is.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._scorer: Scorer | None = None
-        self._asked_at = -math.inf
-
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
-        """Return what the champion says of rows of features.
-
-        Raises:
-            ProblemError: There are no models here, none is champion, or the rows are no rows.
-            Exception: Whatever MLflow raises when the registry is away.
-        """
-        try:
-            from serving.models.features import InvalidRowsError  # noqa: PLC0415 - an extra
-            from serving.models.tracking import UnknownModelError  # noqa: PLC0415 - likewise
-        except ModuleNotFoundError as error:
-            said = "the API is installed without the models extra"
-            raise ProblemError(problems.NO_MODELS, said) from error
-        try:
-            found = self._champion().score(rows)
-        except UnknownModelError as error:
-            self._scorer = None
-            raise ProblemError(problems.NO_CHAMPION, str(error)) from error
-        except InvalidRowsError as error:
-            raise ProblemError(problems.INVALID_REQUEST, str(error)) from error
-        data = [Prediction(**row) for row in found]
-        return Scores(model=found[0]["model"], version=found[0]["version"], data=data)
-
-    def _champion(self) -> "Scorer":
-        from serving.models.scoring import Scorer  # noqa: PLC0415 - an extra
-        from serving.models.tracking import Tracking, UnknownModelError  # noqa: PLC0415 - likewise
-
-        if self._scorer is None:
-            for name, value in _PATIENCE.items():
-                os.environ.setdefault(name, value)
-            self._scorer = Scorer(Tracking(self._settings))
-        elif time.monotonic() - self._asked_at >= REFRESH_SECONDS:
-            try:
-                self._scorer.refresh()
-            except UnknownModelError:
-                raise
-            except Exception as error:  # whatever MLflow raises; what is loaded is good enough
-                _log.warning("the champion cannot be asked for", error=first_line(error))
-        else:
-            return self._scorer
-        self._asked_at = time.monotonic()
-        return self._scorer
-
-
-def routes(scoring: Scoring, reader: Reader) -> APIRouter:
+def routes(champions: Champions, reader: Reader) -> APIRouter:
     """Return the route that scores."""
     router, seat = APIRouter(tags=["market"]), Seats(1, what="model")
     given = _rows_model()
@@ -173,27 +130,36 @@ def routes(scoring: Scoring, reader: Reader) -> APIRouter:
     )
     async def score(
         request: Request,
-        body: given | Instrument,  # type: ignore[valid-type]
+        body: given | Trades | Instrument,  # type: ignore[valid-type]
         deadline_ms: DeadlineMs = None,
     ) -> Scores:
-        """Score rows of features at once, or the newest published minute of an instrument.
+        """Score rows of features or trades at once, or an instrument's newest published minute.
 
-        The champion is asked, by the code that writes `/v1/predictions`. A row needs
+        The champion is asked, by the code that writes `/v1/predictions`: of minutes that of
+        `next_minute_volatility`, of trades that of `anomalous_trades`. A row needs
         `ewma_volatility_15m` and `realised_volatility_1m`; all else may be null, as it is where
-        nobody quotes. Nothing is stored.
+        nobody quotes. Of a trade something is said if at least thirty of the quarter of an hour
+        before it are given, too; trades are answered in the order of their time. Nothing is stored.
         """
         del deadline_ms  # read before the request came here, and documented by this
         deadline, degraded = request.state.deadline, None
-        if isinstance(body, Instrument):
-            newest = await reader.page(_newest(body), deadline)
-            rows, degraded = newest.rows.to_pylist(), newest.meta.degraded
-            if not rows:
-                said = f"there are no features of {body.symbol} of {body.venue}"
-                raise ProblemError(problems.NO_FEATURES, said)
-        else:
-            rows = [row.model_dump() for row in body.rows]
+        score: Callable[[], Said]
+        match body:
+            case Instrument():
+                newest = await reader.page(_newest(body), deadline)
+                rows, degraded = newest.rows.to_pylist(), newest.meta.degraded
+                if not rows:
+                    told = f"there are no features of {body.symbol} of {body.venue}"
+                    raise ProblemError(problems.NO_FEATURES, told)
+                score = partial(champions.of_minutes, rows)
+            case Trades():
+                named = {"venue": body.venue, "symbol": body.symbol}
+                trades = [named | trade.model_dump() for trade in body.trades]
+                score = partial(champions.of_trades, trades)
+            case _:
+                score = partial(champions.of_minutes, [row.model_dump() for row in body.rows])
         try:
-            scores = await seat.run(partial(scoring.score, rows), deadline.left())
+            said = await seat.run(score, deadline.left())
         except TimeoutError as error:
             raise DeadlineExceededError from error
         except ProblemError:
@@ -202,7 +168,8 @@ def routes(scoring: Scoring, reader: Reader) -> APIRouter:
             _log.warning("rows cannot be scored", error=first_line(error))
             told = "the registry of models does not answer; the API's log tells why"
             raise ProblemError(problems.UNAVAILABLE, told, headers={"Retry-After": "5"}) from error
-        return scores.model_copy(update={"degraded": degraded})
+        data = [Prediction(**row) for row in said.rows]
+        return Scores(model=said.model, version=said.version, data=data, degraded=degraded)
 
     return router
 

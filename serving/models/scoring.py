@@ -107,10 +107,35 @@ class Scorer:
         if unknown.any():
             place, name = unknown.idxmax()
             raise InvalidRowsError(f"row {place} states no {name}")
+        return self._named(rows, self.values(frame))
+
+    def score_source(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Score rows of what features are made of: see ``source.features``.
+
+        Args:
+            rows: With ``source.columns``; those of ``source.reach`` before the first that is asked
+                for among them.
+
+        Returns:
+            As `score` does, in the order that features come in; ``value`` is None where what is
+            required is unknown.
+        """
+        if not rows:
+            return []
+        frame = pd.DataFrame.from_records([dict(row) for row in rows])
+        features = self.source.features(frame)
+        is_known = ~self.source.unknown(features).any(axis=1)
+        values = iter(self.values(features[is_known]) if is_known.any() else ())
+        said = [next(values) if known else None for known in is_known]
+        return self._named(features.to_dict("records"), said)
+
+    def _named(
+        self, rows: Sequence[Mapping[Any, Any]], values: Sequence[float | None]
+    ) -> list[dict[str, Any]]:
         return [
             {name: row[name] for name in _NAMES if name in row}
             | {"model": self.model, "version": self.version, "value": value}
-            for row, value in zip(rows, self.values(frame), strict=True)
+            for row, value in zip(rows, values, strict=True)
         ]
 
     def values(self, rows: pd.DataFrame) -> list[float]:

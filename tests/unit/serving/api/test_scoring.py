@@ -1,9 +1,12 @@
 """Scoring over HTTP: by the champion of a registry of MLflow's, and where there is none."""
 
 import builtins
+from datetime import timedelta
+from decimal import Decimal
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 from calling import client_of
 from championed import MODEL, ROW, promoted
@@ -13,7 +16,7 @@ from served_rows import MINUTE, NOON, Lake, row_of
 from starlette.testclient import TestClient
 
 from lakehouse.settings import Settings
-from serving.api import scoring
+from serving.api import champions, scoring
 from serving.api.app import create_app
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
@@ -26,6 +29,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.serving
 
 PATH = "/v1/predictions:score"
+SECOND = timedelta(seconds=1)
+INSTRUMENT = {"venue": "binance_spot", "symbol": "BTCUSDT"}
+TRADE = {
+    "trade_id": 1,
+    "event_time": "2024-08-08T12:00:00Z",
+    "reported_price": "61699.20000000",
+    "reported_quantity": "0.00100000",
+}
 
 
 def test_without_a_champion_it_says_what_to_do(tracking: "Tracking", client: TestClient) -> None:
@@ -41,7 +52,7 @@ def test_rows_are_scored_by_the_champion(champion: int, client: TestClient) -> N
     told = answer.json()
     assert (told["model"], told["version"], told["degraded"]) == (MODEL, champion, None)
     first, second = told["data"]
-    assert first == named | {"window_start": None, "value": 0.0004}
+    assert first == named | {"window_start": None, "trade_id": None, "value": 0.0004}
     assert second["value"] == 1.0
 
 
@@ -65,6 +76,44 @@ def test_an_instruments_newest_minute_is_scored(
     assert (problem.status_code, problem.json()["type"]) == (404, "/problems/no-features")
 
 
+@pytest.fixture(scope="module")
+def champion_of_trades(tracking: "Tracking") -> int:
+    from championed import promoted_of_trades
+
+    return promoted_of_trades(tracking)
+
+
+def a_trade(number: int, price: str = "100.00") -> dict[str, Any]:
+    at = NOON + number * SECOND
+    return {
+        "trade_id": number,
+        "event_time": at.isoformat(),
+        "reported_price": Decimal(price) + Decimal(number % 3) / 100,
+        "reported_quantity": Decimal(1 + number % 5),
+    }
+
+
+def test_trades_are_scored_by_the_features_that_batch_makes(
+    champion_of_trades: int, tracking: "Tracking", api: FastAPI, everything: str
+) -> None:
+    from serving.models.scoring import Scorer
+    from serving.models.trades import FEWEST, trade_features
+
+    trades = [*map(a_trade, range(FEWEST + 9)), a_trade(FEWEST + 9, "101.00")]
+    with running(api) as address, Client(address, everything, tries=1) as remote:
+        said = remote.score_trades("binance_spot", "BTCUSDT", trades[::-1])
+    assert (said.model, said.version) == ("anomalous_trades", champion_of_trades)
+    assert [row["trade_id"] for row in said.data] == list(range(FEWEST + 10))
+    values = [row["value"] for row in said.data]
+    assert values[:FEWEST] == [None] * FEWEST
+    assert max(values[FEWEST:]) == values[-1]
+    frame = pd.DataFrame.from_records(
+        [trade | {"venue": "binance_spot", "symbol": "BTCUSDT"} for trade in trades]
+    ).assign(event_time=[NOON + number * SECOND for number in range(len(trades))])
+    scorer = Scorer(tracking, "anomalous_trades")
+    assert values[FEWEST:] == scorer.values(trade_features(frame)[FEWEST:])
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -75,6 +124,11 @@ def test_an_instruments_newest_minute_is_scored(
         ({"rows": [ROW | {"colour": 1}]}, "colour"),
         ({"rows": [ROW] * (scoring.MOST_ROWS + 1)}, "rows"),
         ({"venue": "binance_spot"}, "symbol"),
+        (INSTRUMENT | {"trades": []}, "trades"),
+        (INSTRUMENT | {"trades": [TRADE | {"reported_price": "0"}]}, "reported_price"),
+        (INSTRUMENT | {"trades": [TRADE | {"price": "1"}]}, "price"),
+        (INSTRUMENT | {"trades": [TRADE | {"event_time": "2024-08-08T12:00:00"}]}, "event_time"),
+        (INSTRUMENT | {"trades": [TRADE] * (scoring.MOST_TRADES + 1)}, "trades"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
@@ -94,6 +148,13 @@ def test_the_most_rows_fit_the_largest_body(champion: int, client: TestClient) -
     assert answer.status_code == 200, answer.text
 
 
+def test_the_most_trades_fit_the_largest_body(champion_of_trades: int, client: TestClient) -> None:
+    trade = TRADE | {"trade_id": 2**63 - 1, "event_time": "2024-08-08T12:00:00.000000+00:00"}
+    body = {"venue": "v" * 64, "symbol": "S" * 64, "trades": [trade] * scoring.MOST_TRADES}
+    answer = client.post(PATH, json=body)
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_new_champion_takes_over_and_an_old_one_holds_while_the_registry_is_away(
     settings: Settings,
     tracking: "Tracking",
@@ -108,7 +169,7 @@ def test_a_new_champion_takes_over_and_an_old_one_holds_while_the_registry_is_aw
     assert said() == (champion, 0.0004)
     newer = promoted(tracking, "realised_volatility_1m")
     assert said() == (champion, 0.0004)  # it is looked for by the minute
-    monkeypatch.setattr(scoring, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(champions, "REFRESH_SECONDS", 0.0)
     home = settings.home / "mlflow"
     home.rename(home.with_name("away"))
     home.touch()
@@ -124,7 +185,7 @@ def test_others_are_answered_while_a_model_thinks(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thinks = Event()
-    monkeypatch.setattr(scoring.Scoring, "score", lambda *_: thinks.wait(60))
+    monkeypatch.setattr(champions.Champions, "of_minutes", lambda *_: thinks.wait(60))
     problem = client.post(PATH, json={"rows": [ROW]}, headers={"X-Deadline-Ms": "50"})
     assert problem.status_code == 504
     assert client.get("/v1/predictions").status_code == 200
