@@ -16,24 +16,25 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from _homes import BenchHome, running_home
-from rich.console import Console
-from rich.table import Table
 
 from demo.freshness import FreshnessProbe, Positions, polling
 from lakehouse.kafka import TRADES_TOPIC, client_settings
 from lakehouse.processes import remembered_ports
 from lakehouse.settings import Settings
 from serving.api.stream import MOST_READERS_OF_A_KEY
+from serving.client import Client
 
 PAUSE_SECONDS = 0.005
+_INSTRUMENT = ("venue", "symbol")
 OPEN_SECONDS = 60.0
 UNLIMITED = "1000000"
-_TOLD = re.compile(rb'"venue":"([^"]+)","symbol":"([^"]+)".*"last_offset":(\d+)')
+_LAST_OFFSET = re.compile(rb'"last_offset":(\d+)')
 
 
 class Readers:
@@ -41,71 +42,75 @@ class Readers:
 
     Args:
         port: The API's.
-        keys: API keys, shared evenly.
-        symbols: Instruments, one for each connection in turn.
+        keys: API keys, one for each connection in turn.
+        instruments: Venue and symbol, likewise.
         number: How many connections.
     """
 
-    def __init__(self, port: int, keys: list[str], symbols: list[str], number: int) -> None:
+    def __init__(
+        self, port: int, keys: list[str], instruments: list[tuple[str, str]], number: int
+    ) -> None:
         self.events = 0
-        self._port, self._keys, self._symbols = port, keys, symbols
-        self._told: list[dict[str, int]] = [{} for _ in range(number)]
-        self._ready = threading.Semaphore(0)
+        self._port, self._keys, self._instruments = port, keys, instruments
+        self._told: list[int | None] = [None] * number
 
     def visible(self) -> Positions:
         """Return how far every reader of an instrument has been told, at least."""
-        every = len(self._symbols)
-        groups = (self._told[n::every] for n in range(min(every, len(self._told))))
+        every = len(self._instruments)
+        groups = {
+            f"{venue}:{symbol}": self._told[n::every]
+            for n, (venue, symbol) in enumerate(self._instruments)
+        }
         return {
-            instrument: min(told[instrument] for told in group)
-            for group in groups
-            for instrument in list(group[0])
-            if all(instrument in told for told in group)
+            name: min(told)
+            for name, group in groups.items()
+            if group and len(told := [one for one in group if one is not None]) == len(group)
         }
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Read in a thread of their own."""
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, daemon=True)
-        thread.start()
-        tasks = [
-            asyncio.run_coroutine_threadsafe(self._read(number), loop)
-            for number in range(len(self._told))
-        ]
-        try:
-            for _ in tasks:
-                if not self._ready.acquire(timeout=OPEN_SECONDS):
-                    raise RuntimeError("not every reader was let in")
-            yield
-            if failed := [task for task in tasks if task.done()]:
-                failed[0].result()
-                raise RuntimeError(f"{len(failed)} streams have ended")
-        finally:
-            for task in tasks:
-                task.cancel()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+        """Read in a thread of their own, until left; every reader has been told something by then.
+
+        Raises:
+            RuntimeError: A stream was refused, or has ended.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            over = threading.Event()
+            reading = thread.submit(asyncio.run, self._read_all(over))
+            try:
+                deadline = time.monotonic() + OPEN_SECONDS
+                while None in self._told and not reading.done():
+                    if time.monotonic() > deadline:
+                        raise RuntimeError("not every reader was told anything")
+                    time.sleep(PAUSE_SECONDS)
+                yield
+            finally:
+                over.set()
+            reading.result()
+
+    async def _read_all(self, over: threading.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            readers = [group.create_task(self._read(n)) for n in range(len(self._told))]
+            await asyncio.to_thread(over.wait)
+            for reader in readers:
+                reader.cancel()
 
     async def _read(self, number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        symbol = self._symbols[number % len(self._symbols)]
+        venue, symbol = self._instruments[number % len(self._instruments)]
         key = self._keys[number % len(self._keys)]
         writer.write(
-            f"GET /v1/stream?symbol={symbol} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"GET /v1/stream?venue={venue}&symbol={symbol} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: Bearer {key}\r\n\r\n".encode()
         )
         status = await reader.readline()
         if status.split()[1] != b"200":
             raise RuntimeError(status.decode())
-        self._ready.release()
-        told = self._told[number]
         while line := await reader.readline():
-            if (found := _TOLD.search(line)) is not None:
-                instrument, position = b"%b:%b" % found.group(1, 2), int(found[3])
-                name = instrument.decode()
-                told[name] = max(position, told.get(name, -1))
+            if (found := _LAST_OFFSET.search(line)) is not None:
+                self._told[number] = max(int(found[1]), self._told[number] or 0)
                 self.events += 1
+        raise RuntimeError("a stream has ended")
 
 
 def load(home: BenchHome, options: argparse.Namespace, seconds: float) -> None:
@@ -118,10 +123,12 @@ def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, float]:
     """Put a home under load while all read, and return what was seen."""
     number = -(-options.readers // MOST_READERS_OF_A_KEY)
     keys = [home.ask("api", "keys", "create", f"bench-{n}").decode().strip() for n in range(number)]
-    symbols = [f"SYM{n:04}" for n in range(options.symbols)]
-    readers = Readers(remembered_ports(home.path)["api"], keys, symbols, options.readers)
-    client = client_settings(Settings(home=home.path))
+    client, port = client_settings(Settings(home=home.path)), remembered_ports(home.path)["api"]
     load(home, options, options.warm_up)
+    with Client(f"http://127.0.0.1:{port}", keys[0]) as api:
+        rows = api.bars(tier="live").table
+    instruments = sorted(set(zip(*(rows[name].to_pylist() for name in _INSTRUMENT), strict=True)))
+    readers = Readers(port, keys, instruments, options.readers)
     with (
         readers.reading(),
         FreshnessProbe(client, TRADES_TOPIC, readers.visible) as probe,
@@ -137,7 +144,12 @@ def measure(home: BenchHome, options: argparse.Namespace) -> dict[str, float]:
         found, unseen = probe.freshness(), probe.unseen
     if found is None:
         raise RuntimeError("no trade was told to all")
-    return {"readers": options.readers, "told_per_second": rate, **asdict(found), "unseen": unseen}
+    return {
+        "readers": options.readers,
+        "rows_told_a_second": round(rate),
+        **asdict(found),
+        "unseen": unseen,
+    }
 
 
 def main() -> None:
@@ -153,9 +165,7 @@ def main() -> None:
         os.environ[f"LAKEHOUSE_API_REQUESTS_{limit}"] = UNLIMITED
     with running_home("streams", "--only", "live,api") as home:
         figures = measure(home, options)
-    shown = Table(*figures)
-    shown.add_row(*(f"{value:,.3f}".rstrip("0").rstrip(".") for value in figures.values()))
-    Console().print(shown)
+    print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 
