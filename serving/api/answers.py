@@ -23,6 +23,9 @@ from serving.api.relations import OutColumn, Relation, Resource, Tier
 
 R = TypeVar("R")
 
+# What `Meta` says in seconds that go on while an answer is kept.
+AGES = ("freshness_seconds", "seconds_since_commit")
+
 _DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["61699.20000000"])]
 _INSTANT = Annotated[
     str,
@@ -47,8 +50,10 @@ class Meta(BaseModel):
     tier: Tier | None = Field(description="Null of a table that has no tiers.")
     as_of: datetime | None = Field(description="The time as of which the lake was read.")
     freshness_seconds: float | None = Field(
-        description="The oldest event that the rows do not show yet is at most this old, by what "
-        "the live tier says; null of the other tiers: `/v1/lag` tells how far those are behind."
+        description="The oldest event that the rows do not show yet is at most this old: of the "
+        "live tier, and of merged rows with it, by what that says; of what batch alone has made by "
+        "time of ingestion (`/v1/lag` tells of what comes before it). Null where nobody can say, "
+        "and of the past."
     )
     seconds_since_commit: float | None = Field(
         default=None,
