@@ -167,7 +167,7 @@ class Client:
         return self._score({"venue": venue, "symbol": symbol})
 
     def score_trades(self, venue: str, symbol: str, trades: Sequence[Mapping[str, Any]]) -> Scores:
-        """Return how unlike the trades before it each trade is, of 400 at most; see `score`.
+        """Return how unlike the trades before it each trade is, of 350 at most; see `score`.
 
         Args:
             venue: Where they were made.

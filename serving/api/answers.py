@@ -1,7 +1,7 @@
 """What a request is answered with: rows, where to go on, and how far to trust them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
+from serving.api.paging import Place
 from serving.api.relations import OutColumn, Relation, Resource, Tier
 
 R = TypeVar("R")
@@ -50,10 +51,10 @@ class Meta(BaseModel):
     tier: Tier | None = Field(description="Null of a table that has no tiers.")
     as_of: datetime | None = Field(description="The time as of which the lake was read.")
     freshness_seconds: float | None = Field(
-        description="The oldest event that the rows do not show yet is at most this old: of the "
-        "live tier, and of merged rows with it, by what that says; of what batch alone has made by "
-        "time of ingestion (`/v1/lag` tells of what comes before it). Null where nobody can say, "
-        "and of the past."
+        description="An event that the rows do not show yet is at most this old: by what the live "
+        "tier says, of the tier `live`, and of `merged` minutes, an event of the last hour of its "
+        "instrument; by time of ingestion, of what batch alone has made. Null where nobody can "
+        "say, and of the past: `/v1/lag` tells how far bronze is behind."
     )
     seconds_since_commit: float | None = Field(
         default=None,
@@ -86,12 +87,14 @@ class Answer:
         next: The cursor of the page that follows; None on the last.
         meta: What it says of itself.
         age_seconds: How long ago it was made.
+        hidden: Of keys that a view hides, the log position up to which nothing is left of them.
     """
 
     rows: pa.Table
     next: str | None
     meta: Meta
     age_seconds: float = 0.0
+    hidden: Mapping[Place, int] = field(default_factory=dict)
 
 
 def page_model(resource: Resource) -> type[BaseModel]:

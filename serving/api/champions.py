@@ -57,8 +57,8 @@ class Champions:
         """Return what the champion says of trades, of which features are made as batch makes them.
 
         Raises:
-            ProblemError: There are no models here, none is champion, or the rows are no rows.
-            Exception: Whatever MLflow raises when the registry is away.
+            ProblemError: There are no models here, none is champion, the registry is away, or the
+                rows are no rows.
         """
         return self._said(Model.ANOMALIES, trades, of_source=True)
 
@@ -87,7 +87,15 @@ class Champions:
         if known is None:
             for name, value in _PATIENCE.items():
                 os.environ.setdefault(name, value)
-            known = _Known(Scorer(Tracking(self._settings), model), now)
+            try:
+                known = _Known(Scorer(Tracking(self._settings), model), now)
+            except UnknownModelError:
+                raise
+            except Exception as error:  # whatever MLflow, or a store of its models, may raise
+                _log.warning("no champion can be loaded", model=model, error=first_line(error))
+                told = "the registry of models does not answer; the API's log tells why"
+                away = {"Retry-After": "5"}
+                raise ProblemError(problems.UNAVAILABLE, told, headers=away) from error
         elif now - known.asked_at >= REFRESH_SECONDS:
             try:
                 known.scorer.refresh()

@@ -30,9 +30,14 @@ def order_columns(relation: Relation) -> tuple[str, ...]:
     return tuple(name.removeprefix("-") for name in relation.order)
 
 
+def place_in(relation: Relation, row: Mapping[str, Any]) -> Place:
+    """Return the place of a row in a relation's order."""
+    return tuple(row[name] for name in order_columns(relation))
+
+
 def cursor_after(ask: Ask, last_row: Mapping[str, Any]) -> str:
     """Return the cursor of the page that follows the row."""
-    place = [_spelled(last_row[name]) for name in order_columns(ask.relation)]
+    place = map(_spelled, place_in(ask.relation, last_row))
     text = json.dumps([_fingerprint(ask), *place], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

@@ -5,7 +5,7 @@ of a customer, are in one partition, which stays the same for the life of a topi
 once, and the positions are taken from the rows themselves, so that they never claim more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
 from typing import Any
@@ -27,6 +27,7 @@ _MINUTE = "window_start"
 REMEMBERED_SECONDS = 600.0
 MOST_KEYS = 100_000
 
+Key = tuple[str, tuple[str, ...]]
 Bounds = Mapping[str, tuple[Value, Value]]
 
 
@@ -34,20 +35,21 @@ class Partitions:
     """Remembers which partition the rows of a key come from; threads may share it."""
 
     def __init__(self) -> None:
-        self._known: TTLCache[tuple[str, tuple[str, ...]], int] = TTLCache(
-            MOST_KEYS, REMEMBERED_SECONDS
-        )
+        self._known: TTLCache[Key, int] = TTLCache(MOST_KEYS, REMEMBERED_SECONDS)
         self._lock = Lock()
 
     def offsets(
-        self, relation: Relation, rows: pa.Table, run: Callable[[exp.Select], pa.Table]
+        self,
+        relation: Relation,
+        rows: pa.Table,
+        run: Callable[[exp.Select], pa.Table] | None = None,
     ) -> dict[str, int]:
         """Return the highest log position of the rows, by partition.
 
         Args:
             relation: What the rows are of.
             rows: The rows of a page.
-            run: Runs a query over the lake as it is.
+            run: Runs a query over the lake as it is; without it, what is not known is left out.
         """
         if not relation.is_merged or not rows.num_rows:
             return {}
@@ -62,22 +64,30 @@ class Partitions:
             found[str(partition)] = max(highest[key], found.get(str(partition), highest[key]))
         return dict(sorted(found.items()))
 
+    def learn(
+        self, relation: Relation, rows: Iterable[tuple[Mapping[str, Any], int]]
+    ) -> dict[Key, int]:
+        """Take in from which partition some rows come; return that by their keys."""
+        told = {
+            (relation.contract, tuple(row[name] for name in relation.routed_by)): partition
+            for row, partition in rows
+        }
+        with self._lock:
+            self._known.update(told)
+        return told
+
     def _partitions(
         self,
         relation: Relation,
         rows: pa.Table,
-        keys: set[tuple[str, tuple[str, ...]]],
-        run: Callable[[exp.Select], pa.Table],
-    ) -> dict[tuple[str, tuple[str, ...]], int]:
+        keys: set[Key],
+        run: Callable[[exp.Select], pa.Table] | None,
+    ) -> dict[Key, int]:
         with self._lock:
             known = {key: self._known[key] for key in keys if key in self._known}
-        if keys - set(known):
+        if run is not None and keys - set(known):
             told = run(partitions_query(relation, _bounds(relation, rows))).to_pylist()
-            for row in told:
-                key = relation.contract, tuple(row[name] for name in relation.routed_by)
-                known[key] = row[LOG_PARTITION]
-            with self._lock:
-                self._known.update(known)
+            known |= self.learn(relation, [(row, row[LOG_PARTITION]) for row in told])
         return {key: known[key] for key in keys if key in known}
 
 

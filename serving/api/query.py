@@ -8,7 +8,6 @@ import schemas
 from serving.api.asking import Ask, Value
 from serving.api.paging import Place, order_columns, place_of
 from serving.api.relations import LAST_OFFSET, NEWEST, ROWS, Relation
-from serving.live.relations import RELATIONS
 
 # Trino's timestamps are microseconds only where they say so; DuckDB's always are.
 _INSTANT = exp.DataType.build("timestamp(6) with time zone", dialect="trino")
@@ -35,21 +34,30 @@ def page_query(ask: Ask) -> exp.Select:
     return query.order_by(*order).limit(ask.limit + 1)
 
 
-def tombstone_query(ask: Ask) -> exp.Select:
-    """Return the query for what the merged view hides: keys of which speed knows that none counts.
-
-    Batch has no rows of such keys, and speed keeps its own for a reconciliation longer.
+def tombstone_query(ask: Ask, last: Place | None) -> exp.Select:
+    """Return the query for the keys that a page hides, with the highest position of each.
 
     Args:
-        ask: What is asked for, of a relation that the live tier keeps.
+        ask: What is asked for, of a view that hides rows.
+        last: The place of the page's last row; None if it goes to the end of what is asked for.
     """
-    relation = ask.relation
-    twin = str(schemas.contract(relation.contract).speed_twin)
+    relation, place = ask.relation, place_of(ask)
+    conditions = [*_conditions(ask), column_of(str(relation.hides)).eq(_literal(0))]
+    if place is not None:
+        conditions.append(_after(relation.order, place))
+    if last is not None:
+        conditions.append(exp.not_(_after(relation.order, last)))
     key = [column_of(name) for name in order_columns(relation)]
+    contract = schemas.contract(relation.contract)
+    both = exp.union(
+        *(
+            exp.select(*key, column_of(LAST_OFFSET)).from_(table_of(table)).where(*conditions)
+            for table in (contract.name, str(contract.speed_twin))
+        ),
+        distinct=False,
+    )
     highest = exp.alias_(exp.Max(this=column_of(LAST_OFFSET)), LAST_OFFSET)
-    count = column_of(RELATIONS[str(relation.live)].count)
-    query = exp.select(*key, highest).from_(table_of(twin))
-    return query.where(*_conditions(ask), count.eq(_literal(0))).group_by(*key)
+    return exp.select(*key, highest).from_(both.subquery("hidden")).group_by(*key)
 
 
 def _selected(relation: Relation) -> list[exp.Expr]:

@@ -1,13 +1,12 @@
 """Pages of rows: from the SQL engine, the cache or the live tier, whatever can answer."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
-from anyio import fail_after, to_thread
 from sqlglot import exp
 
 from serving.api import metrics
@@ -18,20 +17,20 @@ from serving.api.commits import Commits
 from serving.api.deadlines import Deadline, DeadlineExceededError
 from serving.api.gate import EngineDownError, Gate
 from serving.api.live import LiveRows, is_running, live_answer
-from serving.api.merging import freshness, hidden_rows, merged, newer_rows, takes_live
-from serving.api.paging import Place, cursor_after
+from serving.api.merging import hidden_through, may_take_live, with_live
+from serving.api.paging import cursor_after, place_in
 from serving.api.partitions import Partitions
 from serving.api.published import Published
 from serving.api.query import page_query, tombstone_query
+from serving.api.seats import Seats
 from serving.engines import Engine
 
 # The speed layer commits every second: who asks more often sees nothing new.
 PRESENT_SECONDS = 1.0
 # The past changes no more, but for what upkeep expires of it.
 PAST_SECONDS = 60.0
-T = TypeVar("T")
-
-_NOTHING_SAID = Meta(tier=None, as_of=None, freshness_seconds=None, offsets={}, status={})
+# Looking through live rows is Python's work, of milliseconds: more threads would do no more of it.
+LOOKS_AT_ONCE, MOST_LOOKS = 2, 5_000
 
 
 class Reader:
@@ -59,6 +58,7 @@ class Reader:
         self._cache = cache
         self._live = live
         self._partitions = Partitions()
+        self._looks = Seats(LOOKS_AT_ONCE, what="live tier", most_waiting=MOST_LOOKS)
 
     async def page(self, ask: Ask, deadline: Deadline) -> Answer:
         """Return a page; an older or a poorer one, marked so, while the engine is down.
@@ -90,34 +90,10 @@ class Reader:
 
     async def _with_live(self, ask: Ask, page: Answer, deadline: Deadline) -> Answer:
         """Return a page with what the live tier has seen beyond it."""
-        live = self._live
-        if not takes_live(live, ask):
+        if self._live is None or not may_take_live(ask):
             return page
-        age = freshness(live, ask)
-        newer = await self._looked_through(partial(newer_rows, live, ask, page), deadline)
-        hidden = await self._hidden(ask, deadline) if newer.lacking else {}
-        added = {p: row for p, row in newer.lacking.items() if row.last_offset > hidden.get(p, -1)}
-        found = await self._looked_through(
-            partial(merged, ask, page, newer.of_page | added), deadline
-        )
-        return replace(found, meta=found.meta.model_copy(update={"freshness_seconds": age}))
-
-    async def _hidden(self, ask: Ask, deadline: Deadline) -> Mapping[Place, int]:
-        """Return the keys that the tables hide, as far as the engine can be asked."""
-
-        def read(engine: Engine, until: Deadline) -> Answer:
-            sql = tombstone_query(ask).sql(dialect=engine.dialect)
-            return Answer(engine.query(sql, timeout_seconds=until.left()), None, _NOTHING_SAID)
-
-        async def make() -> Answer:
-            return await self._gate.run(read, deadline)
-
-        try:
-            key = ("hidden", ask)
-            found = await self._cache.get(key, make, seconds=PRESENT_SECONDS, deadline=deadline)
-        except EngineDownError:
-            return {}
-        return hidden_rows(ask, found.rows)
+        merge = partial(with_live, self._live, ask, page, self._partitions)
+        return await self._looked_through(merge, deadline)
 
     async def _live_page(
         self, ask: Ask, deadline: Deadline, *, degraded: str | None = None
@@ -125,16 +101,14 @@ class Reader:
         answer = partial(live_answer, self._live, ask, degraded=degraded)
         return await self._looked_through(answer, deadline)
 
-    @staticmethod
-    async def _looked_through(answer: Callable[[], T], deadline: Deadline) -> T:
+    async def _looked_through(self, answer: Callable[[], Answer], deadline: Deadline) -> Answer:
         """Return what looking through the live rows comes to, in a thread.
 
         Raises:
             DeadlineExceededError: It takes too long.
         """
         try:
-            with fail_after(deadline.left()):
-                return await to_thread.run_sync(answer, abandon_on_cancel=True)
+            return await self._looks.run(answer, deadline.left())
         except TimeoutError as error:
             raise DeadlineExceededError from error
 
@@ -167,7 +141,12 @@ class Reader:
         rows = found.slice(0, ask.limit)
         offsets = self._partitions.offsets(ask.relation, rows, run)
         more = found.num_rows > rows.num_rows
-        last = rows.slice(rows.num_rows - 1).to_pylist()[0] if more else {}
+        last = rows.slice(rows.num_rows - 1).to_pylist()[0] if more else None
+        # After the rows, so that whatever these lack because it is hidden is known to be.
+        hidden = {}
+        if self._live is not None and ask.relation.hides and may_take_live(ask):
+            until = None if last is None else place_in(ask.relation, last)
+            hidden = hidden_through(ask, run(tombstone_query(ask, until)))
         meta = Meta(
             tier=ask.tier,
             as_of=ask.as_of,
@@ -176,4 +155,5 @@ class Reader:
             offsets=offsets,
             status=Counter(rows["status"].to_pylist()) if ask.relation.is_merged else {},
         )
-        return Answer(rows, cursor_after(ask, last) if more else None, meta)
+        after = None if last is None else cursor_after(ask, last)
+        return Answer(rows, after, meta, hidden=hidden)

@@ -58,6 +58,7 @@ class Relation:
         routed_by: Columns that the log's events are keyed by, so that all of a key's are in one
             partition.
         live: The relation's name in the live tier; None if that does not keep it.
+        hides: The column that is 0 in rows that the view hides; None if it hides none.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Relation:
     minutes: timedelta | None = None
     routed_by: tuple[str, ...] = ("venue", "symbol")
     live: str | None = None
+    hides: str | None = None
 
     @property
     def is_merged(self) -> bool:

@@ -19,6 +19,7 @@ RESOURCES: tuple[Resource, ...] = (
                 order=(*_BY_INSTRUMENT, "window_start"),
                 time="window_start",
                 live="bars_1m",
+                hides="trade_count",
             ),
             "1h": Relation(
                 "serving.bars_1h",
@@ -76,6 +77,7 @@ RESOURCES: tuple[Resource, ...] = (
                 },
                 routed_by=("customer_id",),
                 live="positions",
+                hides="fill_count",
             )
         },
         filters=_BY_INSTRUMENT,

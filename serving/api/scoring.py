@@ -1,18 +1,16 @@
 """Scoring at once: what champions say of minutes, given or the newest there is, and of trades."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
 
-import structlog
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pyiceberg.types import DoubleType
 
 import schemas
-from lakehouse.errors import first_line
 from serving.api import problems
 from serving.api.asking import Ask
 from serving.api.authentication import reaching
@@ -32,7 +30,7 @@ FEATURES = Relation(
     time="window_start",
 )
 # They fit the largest body that is let in.
-MOST_ROWS, MOST_TRADES = 100, 400
+MOST_ROWS, MOST_TRADES = 100, 350
 # Beyond what any market has shown, and so little that no sum of squares overflows.
 _GREATEST = 1e6
 _PROBLEMS = (
@@ -56,8 +54,6 @@ Number = Annotated[
     float, Field(strict=True, allow_inf_nan=False, ge=-_GREATEST, le=_GREATEST, examples=[0.0004])
 ]
 
-_log = structlog.get_logger(__name__)
-
 
 class Instrument(BaseModel):
     """Whose newest published minute is scored."""
@@ -78,9 +74,13 @@ class Trade(BaseModel):
     reported_price: Amount
     reported_quantity: Amount
 
+    def reported(self) -> dict[str, Any]:
+        """Return it as silver has it, whose times are in UTC."""
+        return self.model_dump() | {"event_time": self.event_time.astimezone(UTC)}
+
 
 class Trades(BaseModel):
-    """An instrument's trades, in any order: those to score, and those of the quarter before."""
+    """An instrument's trades, in any order: those to score, and those of fifteen minutes before."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -154,7 +154,7 @@ def routes(champions: Champions, reader: Reader) -> APIRouter:
                 score = partial(champions.of_minutes, rows)
             case Trades():
                 named = {"venue": body.venue, "symbol": body.symbol}
-                trades = [named | trade.model_dump() for trade in body.trades]
+                trades = [named | trade.reported() for trade in body.trades]
                 score = partial(champions.of_trades, trades)
             case _:
                 score = partial(champions.of_minutes, [row.model_dump() for row in body.rows])
@@ -162,12 +162,6 @@ def routes(champions: Champions, reader: Reader) -> APIRouter:
             said = await seat.run(score, deadline.left())
         except TimeoutError as error:
             raise DeadlineExceededError from error
-        except ProblemError:
-            raise
-        except Exception as error:  # whatever MLflow, or a store of its models, may raise
-            _log.warning("rows cannot be scored", error=first_line(error))
-            told = "the registry of models does not answer; the API's log tells why"
-            raise ProblemError(problems.UNAVAILABLE, told, headers={"Retry-After": "5"}) from error
         data = [Prediction(**row) for row in said.rows]
         return Scores(model=said.model, version=said.version, data=data, degraded=degraded)
 

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, Self
 
 import structlog
@@ -28,8 +27,8 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
 POISON = "poison"
-# Of the events set aside, the latest: rows that had an earlier one for their last are long gone.
-POISON_TOLD = 100
+# Of a partition's events that were set aside, the latest: rows that end with others are long gone.
+POISON_TOLD = 20
 
 Read = tuple[Mapping[int, int], Rows]
 
@@ -80,7 +79,7 @@ class Flow:
         # time is read when nothing is left of it.
         self._asked_at, self._to_reach = asked_at, dict[int, int]()
         self._read_through: float | None = None
-        self._told_through = asked_at
+        self._told_through, self._has_told = asked_at, False
         self._waits_since: dict[Span, float] = {}
         self.heed(asked_at, ends)
 
@@ -176,6 +175,10 @@ class Flow:
             self.memory.settle()
             return
         relation = self.stream.relation
+        if not self._has_told:
+            self._has_told = True
+            # Which poison there is comes before rows that take the place of those that had it.
+            outlet.tell_progress(relation, self._progress(self._told_through))
         for row in self.memory.changes():
             outlet.tell(relation, row)
         if self._oldest_us is not None:
@@ -199,10 +202,13 @@ class Flow:
         self._told_through = read_through
         positions = {partition: self._origin + at - 1 for partition, at in self.next.items()}
         through = min([read_through, *self._waits_since.values()])
-        poison = defaultdict[int, list[int]](list)
-        for partition, position in sorted(self.poison, key=itemgetter(1))[-POISON_TOLD:]:
-            poison[partition].append(position)
-        return Progress(time.time(), through, positions, dict(poison))
+        return Progress(time.time(), through, positions, self._latest_poison())
+
+    def _latest_poison(self) -> dict[int, list[int]]:
+        found = defaultdict[int, list[int]](list)
+        for partition, position in sorted(self.poison):
+            found[partition].append(position)
+        return {partition: positions[-POISON_TOLD:] for partition, positions in found.items()}
 
     def _ask_registry(self, executor: Executor, unread: bytes, now: float) -> None:
         """Ask for the schema of a message, in another thread, until there is an answer."""

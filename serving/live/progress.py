@@ -43,7 +43,9 @@ class Progress:
         try:
             said = json.loads(value)
             positions = {int(partition): int(at) for partition, at in said["positions"].items()}
-            poison = {int(partition): [*map(int, at)] for partition, at in said["poison"].items()}
+            poison = {
+                int(partition): [*map(int, at)] for partition, at in said.get("poison", {}).items()
+            }
             return cls(float(said["said_at"]), float(said["seen_through"]), positions, poison)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no progress: {value[:100]!r}") from error

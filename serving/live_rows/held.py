@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -62,6 +63,7 @@ class Held:
         self.heard_at: float | None = None
         self.forgotten_through: str | None = None
         self._minutes = minutes
+        self._poison: set[tuple[int, int]] = set()
         self._is_followed = False
         self._windows: dict[str, list[str]] = defaultdict(list)
 
@@ -76,8 +78,7 @@ class Held:
                 self.progress = told.what
                 if self._is_followed:
                     self.heard_at = time.monotonic()
-                for name in [name for name, row in self.rows.items() if self._is_void(row)]:
-                    self._forget(name)
+                self._heed_poison(told.what.poison)
             case LiveRow():
                 self._take_row(told.what)
 
@@ -105,10 +106,16 @@ class Held:
         if known is None:
             self._make_room(row.key)
 
+    def _heed_poison(self, poison: Mapping[int, Sequence[int]]) -> None:
+        named = {(partition, at) for partition, positions in poison.items() for at in positions}
+        if named != self._poison:  # to look through all rows takes a while
+            self._poison = named
+            for name in [name for name, row in self.rows.items() if self._is_void(row)]:
+                self._forget(name)
+
     def _is_void(self, row: LiveRow) -> bool:
         """Tell whether a row's last event was set aside: what is right is in the merged view."""
-        poison = {} if self.progress is None else self.progress.poison
-        return row.last_offset in poison.get(row.log_partition, ())
+        return (row.log_partition, row.last_offset) in self._poison
 
     def _make_room(self, name: str) -> None:
         if self.relation.has_windows:

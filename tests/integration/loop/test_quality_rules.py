@@ -357,4 +357,5 @@ def test_all_that_batch_publishes_has_rules() -> None:
         for name, table in schemas.contracts().items()
         if table.namespace in ("silver", "gold") and table.batch_twin is None
     }
-    assert set(RULED) == published
+    # What models say is measured day by day, in ops.model_checks.
+    assert set(RULED) == published - {"gold.predictions"}

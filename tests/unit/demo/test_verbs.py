@@ -35,7 +35,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_real_verb_in_the_home_of_the_settings(settings: Settings) -> None:
     with Verb(settings, "status", "--json") as status:
         found = status.result()
-    assert {entry["name"] for entry in found} == {"kafka", "land", "speed", "live", "files", "api"}
+    names = {entry["name"] for entry in found}
+    assert names == {"kafka", "land", "speed", "live", "files", "api", "commands"}
     assert {entry["state"] for entry in found} == {"stopped"}
 
 

@@ -86,16 +86,17 @@ class Market:
 
 
 @pytest.fixture
-def market(live_lake: EmbeddedLake, request: pytest.FixtureRequest) -> Iterator[Market]:
+def exchange(live_lake: EmbeddedLake, request: pytest.FixtureRequest) -> Iterator[Market]:
     """A market at whose beginning silver has all that other tests have sent."""
-    table = live_lake.catalog.load_table("silver.trades_rt")
-    log = [
-        LoggedEvent(partition, end - 1, DEFAULTS)
-        for partition, end in log_ends(live_lake.settings, TRADES_TOPIC).items()
-        if end
-    ]
-    rows = [row for logged in log for row in silver_rows(CASES["bars_1m"], [logged])]
-    table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+    for topic, relation, table_name, event in (
+        (TRADES_TOPIC, "bars_1m", "silver.trades_rt", DEFAULTS),
+        (QUOTES_TOPIC, "spreads_1m", "silver.quotes_rt", quote(1)),
+    ):
+        table = live_lake.catalog.load_table(table_name)
+        ends = log_ends(live_lake.settings, topic)
+        log = [LoggedEvent(partition, end - 1, event) for partition, end in ends.items() if end]
+        rows = [row for logged in log for row in silver_rows(CASES[relation], [logged])]
+        table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
     with LiveStore(live_lake.settings) as store:
         yield Market(live_lake, store, f"T{abs(hash(request.node.name))}")
 
@@ -115,7 +116,7 @@ def running(lake: EmbeddedLake) -> Iterator[None]:
 
 
 def test_a_registry_that_is_away_stops_one_stream_and_ends_nothing(
-    live_lake: EmbeddedLake, market: Market, monkeypatch: pytest.MonkeyPatch
+    live_lake: EmbeddedLake, exchange: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, is_back = Event(), Event()
 
@@ -129,20 +130,20 @@ def test_a_registry_that_is_away_stops_one_stream_and_ends_nothing(
 
     monkeypatch.setattr(tail, "schema_registry", lambda *_, **__: Registry())
     with running(live_lake):
-        market.trade(1)
-        market.wait_for("bars_1m", trade_count=1)
-        market.send(TRADES_TOPIC, FOREIGN)
-        market.trade(2, 3)
+        exchange.trade(1)
+        exchange.wait_for("bars_1m", trade_count=1)
+        exchange.send(TRADES_TOPIC, FOREIGN)
+        exchange.trade(2, 3)
         assert asked.wait(DEADLINE_SECONDS)
-        market.quote()
-        market.wait_for("spreads_1m", quote_count=1)
-        market.wait_for("bars_1m", trade_count=1)
+        exchange.quote()
+        exchange.wait_for("spreads_1m", quote_count=1)
+        exchange.wait_for("bars_1m", trade_count=1)
         is_back.set()
-        market.wait_for("bars_1m", trade_count=3)
+        exchange.wait_for("bars_1m", trade_count=3)
 
 
 def test_a_stream_of_which_too_much_waits_is_alone_in_waiting(
-    live_lake: EmbeddedLake, market: Market, monkeypatch: pytest.MonkeyPatch
+    live_lake: EmbeddedLake, exchange: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_begun, is_asked, goes_on, reach = Event(), Event(), Event(), History.reach
 
@@ -157,28 +158,28 @@ def test_a_stream_of_which_too_much_waits_is_alone_in_waiting(
     with running(live_lake):
         has_begun.set()
         try:
-            market.trade(1)
+            exchange.trade(1)
             assert is_asked.wait(DEADLINE_SECONDS)
-            market.trade(*range(2, 10))
-            market.quote()
-            market.wait_for("spreads_1m", quote_count=1)
+            exchange.trade(*range(2, 10))
+            exchange.quote()
+            exchange.wait_for("spreads_1m", quote_count=1)
         finally:
             goes_on.set()
-        market.wait_for("bars_1m", trade_count=9)
+        exchange.wait_for("bars_1m", trade_count=9)
 
 
 def test_poison_that_was_taken_in_is_taken_out_again(
-    live_lake: EmbeddedLake, market: Market, monkeypatch: pytest.MonkeyPatch
+    live_lake: EmbeddedLake, exchange: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "POISON_SECONDS", 0.2)
     with running(live_lake):
-        _, second, third = market.trade(1, 2, 3)
-        market.wait_for("bars_1m", trade_count=3, last_offset=third.position)
+        _, second, third = exchange.trade(1, 2, 3)
+        exchange.wait_for("bars_1m", trade_count=3, last_offset=third.position)
         noted = {second: "it cannot be computed with"}
         note_poison(live_lake.catalog, TRADES_TOPIC, noted, Layer.SPEED)
-        market.wait_for("bars_1m", trade_count=2, last_offset=third.position)
-        (fourth,) = market.trade(4)
-        market.wait_for("bars_1m", trade_count=3)
+        exchange.wait_for("bars_1m", trade_count=2, last_offset=third.position)
+        (fourth,) = exchange.trade(4)
+        exchange.wait_for("bars_1m", trade_count=3)
         # A row that has nothing later than poison is void: the merged view has what is right.
         note_poison(live_lake.catalog, TRADES_TOPIC, {fourth: "nor with this"}, Layer.SPEED)
-        market.wait_for_nothing("bars_1m")
+        exchange.wait_for_nothing("bars_1m")

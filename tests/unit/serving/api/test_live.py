@@ -28,6 +28,7 @@ from serving.api.keys import ApiKeys
 from serving.api.stream import MOST_READERS_OF_A_KEY
 from serving.engine import QueryError
 from serving.engines import Engine
+from serving.live.relations import LiveRow
 
 pytestmark = pytest.mark.serving
 
@@ -112,20 +113,21 @@ def test_an_event_that_waits_makes_live_rows_old_and_turns_nothing_off(
     assert age <= answer.json()["meta"]["freshness_seconds"] < age + 30
 
 
+@pytest.mark.parametrize("tier", ["live", "merged"])
 def test_the_loop_goes_on_while_live_rows_are_looked_through(
-    address: str, everything: str, live: ToldStore, monkeypatch: pytest.MonkeyPatch
+    address: str, everything: str, live: ToldStore, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, held, rows = Event(), Event(), live.rows
+    begun, held, newest = Event(), Event(), live.newest
 
-    def slow_rows(*asked: Any, **how: Any) -> list[dict[str, Any]]:
+    def slow_rows(*asked: Any, **how: Any) -> list[LiveRow]:
         begun.set()
         assert held.wait(20)
-        return rows(*asked, **how)
+        return newest(*asked, **how)
 
-    monkeypatch.setattr(live, "rows", slow_rows)
+    monkeypatch.setattr(live, "newest", slow_rows)
     ask = partial(requests.get, headers={"Authorization": f"Bearer {everything}"}, timeout=20)
     with ThreadPoolExecutor(1) as executor:
-        answer = executor.submit(ask, f"{address}/v1/bars?tier=live")
+        answer = executor.submit(ask, f"{address}/v1/bars?tier={tier}")
         try:
             assert begun.wait(20)
             assert requests.get(f"{address}/health/live", timeout=5).status_code == 200

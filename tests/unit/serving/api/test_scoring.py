@@ -1,7 +1,7 @@
 """Scoring over HTTP: by the champion of a registry of MLflow's, and where there is none."""
 
 import builtins
-from datetime import timedelta
+from datetime import timedelta, timezone
 from decimal import Decimal
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -85,9 +85,10 @@ def champion_of_trades(tracking: "Tracking") -> int:
 
 def a_trade(number: int, price: str = "100.00") -> dict[str, Any]:
     at = NOON + number * SECOND
+    zone = timezone(timedelta(hours=number % 3))
     return {
         "trade_id": number,
-        "event_time": at.isoformat(),
+        "event_time": at.astimezone(zone).isoformat(),
         "reported_price": Decimal(price) + Decimal(number % 3) / 100,
         "reported_quantity": Decimal(1 + number % 5),
     }
@@ -149,7 +150,9 @@ def test_the_most_rows_fit_the_largest_body(champion: int, client: TestClient) -
 
 
 def test_the_most_trades_fit_the_largest_body(champion_of_trades: int, client: TestClient) -> None:
-    trade = TRADE | {"trade_id": 2**63 - 1, "event_time": "2024-08-08T12:00:00.000000+00:00"}
+    longest = {"reported_price": "1234567890.12345678", "reported_quantity": "1234567890.12345678"}
+    time = {"trade_id": 2**63 - 1, "event_time": "2024-08-08T12:00:00.000000+00:00"}
+    trade = TRADE | time | longest
     body = {"venue": "v" * 64, "symbol": "S" * 64, "trades": [trade] * scoring.MOST_TRADES}
     answer = client.post(PATH, json=body)
     assert answer.status_code == 200, answer.text

@@ -87,7 +87,10 @@ def test_a_row_whose_last_event_was_poison_is_void(held: Held) -> None:
     rows = [(key_of(BARS, row).encode(), encode(row)) for row in (ROW, other)]
     take(held, *rows, (PROGRESS_KEY.encode(), told))
     assert [row.values for row in held.rows.values()] == [other]
-    take(held, *rows[:1], (KEY, encode(later)))
+    earlier = ROW | {"last_offset": 4}  # what it is without that event
+    take(held, *rows[:1], (KEY, encode(earlier)))
+    assert [row.values for row in held.rows.values()] == [other, earlier]
+    take(held, (KEY, encode(later)))
     assert [row.values for row in held.rows.values()] == [other, later]
 
 
