@@ -43,8 +43,8 @@ class Rows:
     Attributes:
         table: The rows: decimals as decimal128, instants as microseconds in UTC.
         tier: ``merged``, ``reconciled`` or ``live``; None of a table without tiers.
-        freshness_seconds: The oldest event that rows of the live tier do not show is at most this
-            old; None of other tiers.
+        freshness_seconds: The oldest event that the rows do not show is at most this old; None
+            where nobody can say, and of the past.
         seconds_since_commit: Time since the tables behind the rows were last written; None of the
             live tier and the past.
         offsets: By partition of the log, the highest position behind them.

@@ -31,6 +31,8 @@ _JOBS = {
     "lakehouse_lander_": ("lander",),
     "lakehouse_feed_": ("feed",),
     "lakehouse_speed_": ("speed",),
+    "lakehouse_live_": ("live",),
+    "lakehouse_api_": ("api",),
     "lakehouse_": ("metrics",),
     "table:lakehouse_": ("metrics", "speed"),
     "view:lakehouse_": ("metrics", "speed"),

@@ -56,8 +56,8 @@ BOARD = Board(
                 ),
                 Panel(
                     "Tables of batch",
-                    "While more has landed of what a table is made of: since the end of the last "
-                    "interval that was published.",
+                    "While more has landed of what a table is made of: since the end of what was "
+                    "published without leaving an hour out.",
                     (
                         Query(
                             'table:lakehouse_freshness_seconds:max{table!~"bronze.*|.*_rt"}',

@@ -1,10 +1,23 @@
-"""Who answers readers: the merged views, Trino, the registry, and the exporter itself."""
+"""Who answers readers: the merged views, the API, Trino, the registry, and the exporter itself."""
 
-from infra.grafana.boards import Board, Panel, Query, Row
+from infra.grafana.boards import Board, Panel, Query, Row, or_zero, percentiles
 from schemas import contract
 
 _MANAGER = "trino_execution_name_QueryManager"
 _REGISTRY = "rest_requests_seconds_count"
+_REQUESTS = "lakehouse_api_request_seconds_count"
+
+
+def _checked(measures: str, *, by: str) -> Query:
+    """Ask for the greatest values of some measures, where a model was ever measured."""
+    return Query(
+        or_zero(
+            f"max by ({by}) (lakehouse_model_check_value{{{measures}}})",
+            'max(lakehouse_exporter_up{source="model_checks"})',
+        ),
+        " ".join(f"{{{{{label}}}}}" for label in by.split(", ")),
+    )
+
 
 BOARD = Board(
     "lakehouse-serving",
@@ -57,6 +70,96 @@ BOARD = Board(
                     "Resident memory of its driver's Python; the JVM's is beside it, unmeasured.",
                     (Query('process_resident_memory_bytes{job="speed"}', "{{instance}}"),),
                     unit="bytes",
+                ),
+            ),
+        ),
+        Row(
+            "API and live tier",
+            (
+                Panel(
+                    "Requests",
+                    "Requests answered a second, by route; Prometheus's own and looks at the "
+                    "API's health are among them.",
+                    (Query(f"sum by (route) (rate({_REQUESTS}[5m]))", "{{route}}"),),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Errors",
+                    "Answers a second that tell of an error: 4xx is the caller's, 5xx is ours.",
+                    (
+                        Query(
+                            or_zero(
+                                f'sum by (status) (rate({_REQUESTS}{{status=~"[45].."}}[5m]))',
+                                f"sum({_REQUESTS})",
+                            ),
+                            "{{status}}",
+                        ),
+                    ),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Time to an answer",
+                    "From a request to the start of its answer, 95 of 100; of a stream to its "
+                    "first byte.",
+                    (
+                        Query(
+                            "histogram_quantile(0.95, sum by (le, route) "
+                            "(rate(lakehouse_api_request_seconds_bucket[5m])))",
+                            "{{route}}",
+                        ),
+                    ),
+                    unit="s",
+                ),
+                Panel(
+                    "Gate to the SQL engine",
+                    "Pages that it is at work on at once, on average, which the setting "
+                    "API_QUERIES_AT_ONCE limits; and requests a second that were refused, by "
+                    "what.",
+                    (
+                        Query("rate(lakehouse_api_engine_seconds_sum[5m])", "at work"),
+                        Query(
+                            or_zero(
+                                "sum by (cause) (rate(lakehouse_api_refused_total[5m]))",
+                                "sum(lakehouse_api_engine_seconds_count)",
+                            ),
+                            "refused: {{cause}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Live tier: delay",
+                    "From an event's place in the log to its rows' sending, by topic.",
+                    percentiles("lakehouse_live_delay_seconds", by="topic"),
+                    unit="s",
+                ),
+                Panel(
+                    "Live tier: backlog",
+                    "Events in the log that it has not read; minutes and clients that wait for "
+                    "what silver knows of them.",
+                    (
+                        Query("lakehouse_live_lag_events", "events {{topic}}"),
+                        Query("lakehouse_live_waiting", "waiting {{relation}}"),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Models",
+            (
+                Panel(
+                    "Models: drift",
+                    "Of the feature that is furthest from its training: ks, the distance of the "
+                    "distributions, from 0 to 1, and missing, the share of rows that lack it. A "
+                    "line without a name: nothing was measured yet.",
+                    (_checked('measure=~"ks|missing"', by="model, measure"),),
+                    unit="percentunit",
+                ),
+                Panel(
+                    "Models: quality",
+                    "The champion beside the naive candidate on the newest day that was measured, "
+                    "each measure in its own unit. A line without a name: nothing was measured "
+                    "yet.",
+                    (_checked('measure!~"ks|missing"', by="model, measure, subject"),),
                 ),
             ),
         ),

@@ -24,6 +24,9 @@ from serving.api.relations import OutColumn, Relation, Resource, Tier
 
 R = TypeVar("R")
 
+# What `Meta` says in seconds that go on while an answer is kept.
+AGES = ("freshness_seconds", "seconds_since_commit")
+
 _DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["61699.20000000"])]
 _INSTANT = Annotated[
     str,
@@ -48,9 +51,10 @@ class Meta(BaseModel):
     tier: Tier | None = Field(description="Null of a table that has no tiers.")
     as_of: datetime | None = Field(description="The time as of which the lake was read.")
     freshness_seconds: float | None = Field(
-        description="An event that the rows do not show yet is at most this old, by what the live "
-        "tier says: of the tier `live`, and of `merged` minutes, an event of the last hour of its "
-        "instrument. Null elsewhere: `/v1/lag` tells how far bronze is behind."
+        description="An event that the rows do not show yet is at most this old: by what the live "
+        "tier says, of the tier `live`, and of `merged` minutes, an event of the last hour of its "
+        "instrument; by time of ingestion, of what batch alone has made. Null where nobody can "
+        "say, and of the past: `/v1/lag` tells how far bronze is behind."
     )
     seconds_since_commit: float | None = Field(
         default=None,

@@ -37,6 +37,7 @@ from serving.api.live import LiveRows, is_running
 from serving.api.observing import Observing
 from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
+from serving.api.published import Published
 from serving.api.reading import Reader
 from serving.api.slow_clients import SlowClients
 from serving.commands.desk import CommandDesk
@@ -62,7 +63,8 @@ def create_app(
         live: The live tier's rows, already followed; None where there is none.
     """
     known = KnownKeys(keys)
-    reader = Reader(gate, Commits(partial(load_catalog, settings)), AnswerCache(), live)
+    catalog = partial(load_catalog, settings)
+    reader = Reader(gate, Commits(catalog), Published(catalog), AnswerCache(), live)
     condition = Health(
         needed={"keys": partial(_keys_answer, keys)},
         useful={
@@ -71,7 +73,7 @@ def create_app(
         },
     )
 
-    desk = CommandDesk(settings, catalog=partial(load_catalog, settings))
+    desk = CommandDesk(settings, catalog=catalog)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -100,7 +102,7 @@ def create_app(
     app.include_router(stream.routes(live, known))
     app.include_router(scoring.routes(Champions(settings), reader))
     app.include_router(commands.routes(desk))
-    app.include_router(lag.routes(LogAndLake(settings, partial(load_catalog, settings))))
+    app.include_router(lag.routes(LogAndLake(settings, catalog)))
     app.include_router(health.routes(condition))
     app.add_route("/metrics", _metrics, include_in_schema=False)
     add_page(app)

@@ -13,7 +13,7 @@ from anyio import Lock, fail_after
 from cachetools import LRUCache
 
 from serving.api import metrics
-from serving.api.answers import Answer
+from serving.api.answers import AGES, Answer
 from serving.api.deadlines import Deadline, DeadlineExceededError
 
 MOST_BYTES = 64 << 20
@@ -118,7 +118,6 @@ class AnswerCache:
 
 def aged(answer: Answer, seconds: float) -> Answer:
     """Return an answer as it is some seconds after it was made."""
-    since = answer.meta.seconds_since_commit
-    grown = None if since is None else round(since + seconds, 3)
-    meta = answer.meta.model_copy(update={"seconds_since_commit": grown})
-    return replace(answer, meta=meta, age_seconds=seconds)
+    ages = {name: getattr(answer.meta, name) for name in AGES}
+    grown = {name: round(age + seconds, 3) for name, age in ages.items() if age is not None}
+    return replace(answer, meta=answer.meta.model_copy(update=grown), age_seconds=seconds)

@@ -20,8 +20,8 @@ class Commits:
     """Tells when what is behind a relation was last written.
 
     That says whether somebody writes, and not how far behind the log they are: a writer that is
-    minutes behind commits as often as another. Lag and freshness are `serving.api.lag`'s, and the
-    exporter's.
+    minutes behind commits as often as another. Lag is `serving.api.lag`'s to tell, freshness
+    `serving.api.published`'s and the live tier's.
 
     Args:
         open_catalog: Opens the catalog, at the first question.

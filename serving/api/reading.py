@@ -20,6 +20,7 @@ from serving.api.live import LiveRows, is_running, live_answer
 from serving.api.merging import hidden_through, may_take_live, with_live
 from serving.api.paging import cursor_after, place_in
 from serving.api.partitions import Partitions
+from serving.api.published import Published
 from serving.api.query import page_query, tombstone_query
 from serving.api.seats import Seats
 from serving.engines import Engine
@@ -38,15 +39,22 @@ class Reader:
     Args:
         gate: The way to the SQL engine.
         commits: Tells when tables were last written.
+        published: Tells how far batch has come.
         cache: Answers that were made lately.
         live: The live tier's rows, if they are followed.
     """
 
     def __init__(
-        self, gate: Gate, commits: Commits, cache: AnswerCache, live: LiveRows | None
+        self,
+        gate: Gate,
+        commits: Commits,
+        published: Published,
+        cache: AnswerCache,
+        live: LiveRows | None,
     ) -> None:
         self._gate = gate
         self._commits = commits
+        self._published = published
         self._cache = cache
         self._live = live
         self._partitions = Partitions()
@@ -125,9 +133,10 @@ class Reader:
             return engine.query(sql, timeout_seconds=deadline.left(), **over)
 
         # Before the rows: what is committed in between makes them newer than is said.
-        since = (
-            None if ask.as_of else self._commits.seconds_since(ask.relation, batch_only=batch_only)
-        )
+        since = waited = None
+        if ask.as_of is None:
+            since = self._commits.seconds_since(ask.relation, batch_only=batch_only)
+            waited = self._published.age_seconds(ask.relation, batch_only=batch_only)
         found = run(page_query(ask), as_of=ask.as_of, batch_only=batch_only)
         rows = found.slice(0, ask.limit)
         offsets = self._partitions.offsets(ask.relation, rows, run)
@@ -141,7 +150,7 @@ class Reader:
         meta = Meta(
             tier=ask.tier,
             as_of=ask.as_of,
-            freshness_seconds=None,
+            freshness_seconds=None if waited is None else round(waited, 3),
             seconds_since_commit=None if since is None else round(since, 3),
             offsets=offsets,
             status=Counter(rows["status"].to_pylist()) if ask.relation.is_merged else {},

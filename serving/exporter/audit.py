@@ -5,8 +5,9 @@ there, by a process that stays.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,12 @@ from pyiceberg.table import Table
 
 from lakehouse.histograms import ArrayHistogram
 from serving.exporter import families as f
+from serving.exporter.audit_rows import WINDOW, AuditRows
 from serving.exporter.families import Reading
 from serving.exporter.lake import Round
 
 RUNS, RECONCILIATIONS, MAINTENANCE = "ops.runs", "ops.reconciliations", "ops.maintenance"
 MODEL_CHECKS = "ops.model_checks"
-# A month of hourly runs is some 1,500 rows; what is older changes no gauge that anybody watches.
-WINDOW = timedelta(days=31)
 PUBLISHED, FAILED, AGREE = "PUBLISHED", "FAILED", "AGREE"
 # Files come rarely, and a run of them is recorded only when some came: the last one may be a year
 # ago, and nothing is missing.
@@ -48,33 +48,7 @@ _ACTIONS = {
     "orphans_deleted": "orphans_deleted",
 }
 
-
-class AuditRows:
-    """The rows of an audit table of the last month, oldest first; read when it has changed.
-
-    Args:
-        name: The table.
-        columns: What is read of it.
-        also: Which rows are read however old they are, as a filter of Iceberg's.
-    """
-
-    def __init__(self, name: str, columns: Iterable[str], *, also: str | None = None) -> None:
-        self.name = name
-        self._columns = (*columns, "recorded_at")
-        self._or_also = f" or {also}" if also else ""
-        self._snapshot_id: int | None = None
-        self._rows: list[dict[str, Any]] = []
-
-    def of(self, table: Table) -> list[dict[str, Any]]:
-        """Return the rows."""
-        snapshot = table.current_snapshot()
-        if snapshot is not None and snapshot.snapshot_id != self._snapshot_id:
-            since = (datetime.now(UTC) - WINDOW).isoformat()
-            recent = f"recorded_at >= '{since}'"
-            scan = table.scan(recent + self._or_also, selected_fields=self._columns)
-            self._rows = scan.to_arrow().sort_by("recorded_at").to_pylist()
-            self._snapshot_id = snapshot.snapshot_id
-        return self._rows
+_Span = tuple[datetime, datetime]
 
 
 class Runs:
@@ -85,10 +59,11 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        identity = ("run_id", "kind", "dataset", "status", "interval_end", "started_at")
+        identity = ("run_id", "kind", "dataset", "status", "started_at")
+        interval = ("interval_start", "interval_end")
         self._rows = AuditRows(
             RUNS,
-            (*identity, "rows_written", "conflicts", "snapshots"),
+            (*identity, *interval, "rows_written", "conflicts", "snapshots"),
             also=f"kind = '{REFERENCE}'",
         )
         self._counted: set[tuple[str, str]] = set()
@@ -124,16 +99,22 @@ class Runs:
             yield Reading(f.RUN_CONFLICTS, of, row["conflicts"] or 0)
 
     def published_through(self, table: Table) -> dict[str, datetime]:
-        """Return, by table of bronze, the end of the latest interval that was published of it.
+        """Return, by table of bronze, up to when all that was ingested is in what batch published.
+
+        An hour of the last month that was left out ends that, however many were published since.
+        Files are read whole: of them the newest run counts.
 
         Args:
             table: ``ops.runs``, freshly loaded.
         """
-        self._read(table)
+        spans: dict[tuple[str, str], list[_Span]] = defaultdict(list)
+        for row in self._read(table):
+            if row["status"] == PUBLISHED:
+                spans[_of(row)].append((row["interval_start"], row["interval_end"]))
         return {
-            self._sources[dataset]: end
-            for (kind, dataset), end in self._through.items()
-            if kind != DERIVED and dataset in self._sources
+            self._sources[of[1]]: newest if of[0] == REFERENCE else _unbroken(spans[of], newest)
+            for of, newest in self._through.items()
+            if of[0] != DERIVED and of[1] in self._sources
         }
 
     def derived_through(self, table: Table, dataset: str) -> datetime | None:
@@ -252,6 +233,17 @@ def made_at(table: Table) -> float:
     """
     history = table.metadata.metadata_log
     return (history[0].timestamp_ms if history else table.metadata.last_updated_ms) / 1000
+
+
+def _unbroken(spans: Iterable[_Span], newest: datetime) -> datetime:
+    """Return where the first gap of the last month begins; the newest end if there is none."""
+    since = datetime.now(UTC) - WINDOW  # whatever ended since then has its row since then, too
+    reached: datetime | None = None
+    for start, end in sorted(span for span in spans if span[1] > since):
+        if reached is not None and start > reached:
+            return reached
+        reached = end if reached is None else max(reached, end)
+    return newest
 
 
 def _of(row: dict[str, Any]) -> tuple[str, str]:

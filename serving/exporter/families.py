@@ -80,8 +80,8 @@ TABLE_LAG = Family(
 FRESHNESS = Family(
     "lakehouse_table_freshness_seconds",
     "Age of the oldest event that readers of the table do not see; 0 when they see all. Of a batch "
-    "table: since the end of the last interval that batch has covered, while more of what it is "
-    "made of has landed.",
+    "table: since the end of what batch has covered without leaving an hour out, while more of "
+    "what it is made of has landed.",
     ("table",),
 )
 

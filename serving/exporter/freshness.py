@@ -17,7 +17,7 @@ from serving.exporter import families as f
 from serving.exporter.audit import RUNS, Runs, made_at
 from serving.exporter.families import Reading
 from serving.exporter.lake import Round
-from serving.views import view_names, view_sources
+from serving.views import reads, view_names
 
 DEAD_LETTERS = "bronze.dead_letters"
 # Where nothing waits: the time since then is 0.
@@ -35,7 +35,7 @@ def contracts(_lake: Round) -> Iterator[Reading]:
     for name, contract in schemas.contracts().items():
         yield Reading(f.CONTRACT_FRESHNESS, (name,), contract.freshness_seconds)
     for view in view_names():
-        for table in map(schemas.contract, sorted(_tables_of(view))):
+        for table in map(schemas.contract, sorted(reads(view) - set(view_names()))):
             if table.speed_twin or table.batch_twin:
                 yield Reading(f.VIEW_SOURCE, (view, table.name, table.batch_twin or table.name), 1)
 
@@ -126,10 +126,3 @@ def _newest_ingestion(bronze: Table) -> datetime | None:
 
 def _timestamp(bound: bytes) -> int:
     return int.from_bytes(bound, "little", signed=True)  # as Iceberg writes a timestamp
-
-
-def _tables_of(view: str) -> frozenset[str]:
-    """Return the tables that a view reads, directly or through views."""
-    sources = view_sources(view)
-    views = sources & set(view_names())
-    return (sources - views).union(*(_tables_of(name) for name in views))

@@ -9,6 +9,7 @@ export class Freshness {
   #notices;
   #answeredAt = null;
   #sinceCommit = null;
+  #unshown = null;
   #stream = "–";
   #hadStream = false;
   #heardAt = null;
@@ -19,8 +20,9 @@ export class Freshness {
   }
 
   /** The API has answered. */
-  answered({ seconds_since_commit: sinceCommit, degraded }) {
+  answered({ freshness_seconds: unshown, seconds_since_commit: sinceCommit, degraded }) {
     this.#answeredAt = Date.now();
+    this.#unshown = unshown;
     this.#sinceCommit = sinceCommit;
     this.#notices.say("api", null);
     const older = degraded && `What is shown may be older than it should be: ${degraded}`;
@@ -52,8 +54,9 @@ export class Freshness {
     const since = (moment) => (Date.now() - moment) / 1000;
     const { at, heard } = { at: this.#answeredAt, heard: this.#heardAt };
     byId("answered").textContent = at == null ? "–" : `${duration(since(at))} ago`;
-    byId("written").textContent =
-      this.#sinceCommit == null ? "–" : `${duration(this.#sinceCommit + since(at))} ago`;
+    const ago = (seconds) => (seconds == null ? "–" : `${duration(seconds + since(at))} ago`);
+    byId("shown").textContent = ago(this.#unshown);
+    byId("written").textContent = ago(this.#sinceCommit);
     const isLive = this.#stream === "open" && heard != null;
     const lately = isLive ? `, ${duration(since(heard))} ago` : "";
     byId("stream").textContent = this.#stream + lately;

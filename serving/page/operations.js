@@ -1,7 +1,7 @@
 // How the platform is: what reconciliation found, what was refused, how far the lake is behind.
 
 import { get } from "./api.js";
-import { count, minute } from "./format.js";
+import { count, duration, minute } from "./format.js";
 import { repeat } from "./repeat.js";
 import { showRows } from "./rows.js";
 
@@ -52,7 +52,9 @@ async function pollDeadLetters() {
 async function pollLag() {
   const { data } = await get("lag");
   const trades = data.find((row) => row.topic === TRADES);
-  return trades ? `${count(trades.events)} trades` : "–";
+  if (!trades) return "–";
+  const { events, freshness_seconds: age } = trades;
+  return `${count(events)} trades${events ? `, the oldest ${duration(age)} old` : ""}`;
 }
 
 // What goes wrong here is told where it is missed: a notice of it would hide what matters more.

@@ -1,5 +1,7 @@
 """What the page shows of a market, and how it follows what becomes of it."""
 
+import re
+
 import pytest
 from drawing import inked_pixels
 from market_rows import bar, price
@@ -96,3 +98,13 @@ def test_verdicts_and_dead_letters(open_page: OpenPage) -> None:
         ["bad magic byte", "3", "market.trades", "lander"],
         ["non positive price", "1", "market.trades", "lander"],
     ]
+
+
+def test_freshness_and_lag(open_page: OpenPage, market: ServedMarket) -> None:
+    page = open_page(BTC)
+    # Fresh as the live tier says; seconds on a machine with other work.
+    expect(page.locator("#shown")).to_have_text(re.compile(r"^\d+(\.\d)? s ago$"))
+    expect(page.locator("#written")).to_contain_text("ago")
+    market.trade(symbol="LAGUSDT")  # nothing lands here
+    told = re.compile(r"^[1-9]\d* trades, the oldest \d+(\.\d)? (s|min) old$")
+    expect(page.locator("#lag")).to_have_text(told)

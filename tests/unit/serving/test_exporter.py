@@ -266,6 +266,25 @@ def test_batch_is_behind_from_the_end_of_what_it_published(lake: Lake) -> None:
     assert lake.value("lakehouse_table_freshness_seconds", table="gold.bars_1m_rt") is None
 
 
+def test_an_hour_that_was_left_out_is_waited_for_whatever_was_published_since(lake: Lake) -> None:
+    def published(*ends: int) -> list[dict[str, Any]]:
+        return [
+            run("PUBLISHED", recorded_at=NOW, end=NOW - hours * HOUR, run_id=str(hours))
+            for hours in ends
+        ]
+
+    def age() -> float | None:
+        lake.exporter.read()
+        return lake.value("lakehouse_table_freshness_seconds", table="gold.bars_1m")
+
+    lake.append("bronze.market_trades", bronze_row(1, NOW))
+    # A month ago is too long ago to tell what was left out.
+    lake.append("ops.runs", *published(5, 1, 2, 24 * 40))
+    assert age() == pytest.approx(5 * 3600)
+    lake.append("ops.runs", *published(4, 3))
+    assert age() == pytest.approx(3600)
+
+
 def test_a_lake_that_batch_never_saw_is_as_old_as_it_is(lake: Lake) -> None:
     lake.append("bronze.market_trades", bronze_row(1, NOW))
     lake.now = datetime.now(UTC).timestamp() + 500

@@ -1,6 +1,7 @@
 """Who asks the same at the same time gets one answer, or one reason why there is none."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from serving.api import problems
 from serving.api.answers import Answer, Meta
-from serving.api.cache import AnswerCache
+from serving.api.cache import AnswerCache, aged
 from serving.api.deadlines import Deadline, DeadlineExceededError
 from serving.api.gate import EngineDownError
 
@@ -85,3 +86,12 @@ async def test_who_was_in_a_hurry_fails_alone() -> None:
     asked = Asked(too_late_at_first)
     await asked.by_many()
     assert (asked.made, asked.outcomes) == (2, [DeadlineExceededError] + [META] * (MANY - 1))
+
+
+async def test_what_an_answer_says_of_its_age_grows_while_it_is_kept() -> None:
+    fresh = await answered(1)
+    known = META.model_copy(update={"freshness_seconds": 7200.0, "seconds_since_commit": 1.5})
+    older = aged(replace(fresh, meta=known), 10.25)
+    assert older.age_seconds == 10.25
+    assert (older.meta.freshness_seconds, older.meta.seconds_since_commit) == (7210.25, 11.75)
+    assert aged(fresh, 10.25).meta == META
