@@ -19,16 +19,14 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
+from serving.api.examples import example_of
 from serving.api.relations import OutColumn, Relation, Resource, Tier
 
 R = TypeVar("R")
 
-_DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["61699.20000000"])]
-_INSTANT = Annotated[
-    str,
-    Field(json_schema_extra={"format": "date-time"}, examples=["2024-08-09T00:00:00.000000Z"]),
-]
-_DAY = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2024-08-09"])]
+_DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+_INSTANT = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+_DAY = Annotated[str, Field(json_schema_extra={"format": "date"})]
 _JSON_TYPES: dict[type[IcebergType], Any] = {
     BooleanType: bool,
     IntegerType: int,
@@ -105,4 +103,5 @@ def row_model(name: str, relation: Relation) -> type[BaseModel]:
 def _field(column: OutColumn) -> tuple[Any, Any]:
     kind = _JSON_TYPES[type(column.type)]
     said = f"{column.description} Unit: {column.unit}." if column.unit else column.description
-    return kind if column.required else kind | None, Field(description=said)
+    field = Field(description=said, examples=[example_of(column)])
+    return kind if column.required else kind | None, field
