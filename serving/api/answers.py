@@ -19,6 +19,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
+from serving.api.examples import example_of
 from serving.api.paging import Place
 from serving.api.relations import OutColumn, Relation, Resource, Tier
 
@@ -27,12 +28,9 @@ R = TypeVar("R")
 # What `Meta` says in seconds that go on while an answer is kept.
 AGES = ("freshness_seconds", "seconds_since_commit")
 
-_DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["61699.20000000"])]
-_INSTANT = Annotated[
-    str,
-    Field(json_schema_extra={"format": "date-time"}, examples=["2024-08-09T00:00:00.000000Z"]),
-]
-_DAY = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2024-08-09"])]
+_DECIMAL = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+_INSTANT = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+_DAY = Annotated[str, Field(json_schema_extra={"format": "date"})]
 _JSON_TYPES: dict[type[IcebergType], Any] = {
     BooleanType: bool,
     IntegerType: int,
@@ -113,4 +111,5 @@ def row_model(name: str, relation: Relation) -> type[BaseModel]:
 def _field(column: OutColumn) -> tuple[Any, Any]:
     kind = _JSON_TYPES[type(column.type)]
     said = f"{column.description} Unit: {column.unit}." if column.unit else column.description
-    return kind if column.required else kind | None, Field(description=said)
+    field = Field(description=said, examples=[example_of(column)])
+    return kind if column.required else kind | None, field

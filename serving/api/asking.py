@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from serving.api import problems
+from serving.api.examples import TEXTS
 from serving.api.problems import ProblemError
 from serving.api.relations import Relation, Resource, Tier
 from serving.parameters import Day, Instant, Name
@@ -17,6 +18,8 @@ DEFAULT_LIMIT = 500
 MOST_ROWS = 5_000
 # More than an exchange lists on a page; a longer list is better asked for without a filter.
 MOST_NAMES = 50
+# As a page of `/v1/instruments` ends with.
+_CURSOR = "WyI3NDYxNTRiZTRjNTNjNTczIiwiYmluYW5jZV9zcG90IiwiQlRDVVNEVCIsIjIwMjQtMDgtMDkiXQ"
 _TIME = "An instant with its zone, as ISO 8601: 2024-08-09T00:00:00Z."
 
 Value = str | int | datetime | date
@@ -51,10 +54,11 @@ def parameters(resource: Resource) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     if len(resource.relations) > 1:
         widths = tuple(resource.relations)
-        fields["interval"] = (Literal[widths], Field(widths[0], description="Width of a bar."))
+        width = Field(widths[0], description="Width of a bar.", examples=[widths[0]])
+        fields["interval"] = (Literal[widths], width)
     for column in resource.filters:
         said = f"Rows of this {column.replace('_', ' ')} only; repeat it for several."
-        names = Field((), max_length=MOST_NAMES, description=said)
+        names = Field((), max_length=MOST_NAMES, description=said, examples=[[TEXTS[column]]])
         fields[column] = (tuple[Name, ...], names)
     if resource.sample.time is not None:
         moment, said = (
@@ -66,16 +70,29 @@ def parameters(resource: Resource) -> type[BaseModel]:
     if resource.tiers:
         fields["tier"] = (
             Literal[resource.tiers],
-            Field("merged", description="Merged view, what batch has confirmed, or the live tier."),
+            Field(
+                "merged",
+                description="Merged view, what batch has confirmed, or the live tier.",
+                examples=["merged"],
+            ),
         )
     asked = f"The lake as it was then. {_TIME}"
     fields["as_of"] = (Instant | None, Field(None, description=asked))
     fields["limit"] = (
         int,
-        Field(DEFAULT_LIMIT, ge=1, le=MOST_ROWS, description="Rows of a page, at most."),
+        Field(
+            DEFAULT_LIMIT,
+            ge=1,
+            le=MOST_ROWS,
+            description="Rows of a page, at most.",
+            examples=[DEFAULT_LIMIT],
+        ),
     )
     of_before = "Where to go on: `next` of the page before; all else must be as it was there."
-    fields["cursor"] = (str | None, Field(None, max_length=1_000, description=of_before))
+    fields["cursor"] = (
+        str | None,
+        Field(None, max_length=1_000, description=of_before, examples=[_CURSOR]),
+    )
     strict = ConfigDict(extra="forbid", frozen=True)
     return create_model(f"{resource.name}_parameters", __config__=strict, **fields)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from lakehouse.errors import LakehouseError, first_line
@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 HEADER = "Idempotency-Key"
 # An operator's key of the dataset may ask for a command of the kind, and after it.
 SCOPES: dict[Kind, Dataset] = {Kind.TRADE_CORRECTION: "market", Kind.ERASURE: "clients"}
+_ID = "0f2b7f5e-6c1d-4f0d-9a4f-6f1b6a2c9e11"
 _PROBLEMS = (
     problems.UNAUTHENTICATED,
     problems.FORBIDDEN,
@@ -50,12 +51,12 @@ IdempotencyKey = Annotated[
 class Accepted(BaseModel):
     """A command that was taken in; the same one answers whenever its request is sent again."""
 
-    id: str = Field(examples=["0f2b7f5e-6c1d-4f0d-9a4f-6f1b6a2c9e11"])
+    id: str = Field(examples=[_ID])
     kind: Kind
     accepted_at: datetime
     status_at: str = Field(
         description="Where its status is.",
-        examples=["/v1/commands/0f2b7f5e-6c1d-4f0d-9a4f-6f1b6a2c9e11"],
+        examples=[f"/v1/commands/{_ID}"],
     )
 
 
@@ -125,7 +126,7 @@ def routes(desk: CommandDesk) -> APIRouter:
         responses=documented(*_PROBLEMS, problems.NO_SUCH_COMMAND),
         dependencies=[Depends(authenticated)],
     )
-    def status(request: Request, command: UUID) -> CommandStatus:
+    def status(request: Request, command: Annotated[UUID, Path(examples=[_ID])]) -> CommandStatus:
         """Tell how far a command has come. What is in the lake of it is looked up as you ask."""
         with _told():
             found = desk.find(str(command))

@@ -12,6 +12,7 @@ from serving.api.answers import Answer, Meta, page_model
 from serving.api.asking import ask_of, parameters
 from serving.api.authentication import reaching
 from serving.api.deadlines import HEADER as DEADLINE_HEADER
+from serving.api.examples import TEXTS
 from serving.api.formats import Format, accepted, meta_headers, render
 from serving.api.problems import documented
 from serving.api.reading import Reader
@@ -36,6 +37,7 @@ DeadlineMs = Annotated[
         alias=DEADLINE_HEADER,
         ge=0,
         description="Milliseconds that an answer is waited for; the query is ended then.",
+        examples=[10_000],
     ),
 ]
 
@@ -84,11 +86,11 @@ def _endpoint(resource: Resource, reader: Reader) -> Callable[..., Awaitable[Res
 
         return of_all
 
-    name = resource.path.partition("{")[2].rstrip("}")
+    name, known = resource.path.partition("{")[2].rstrip("}"), TEXTS[resource.owner]
 
     async def of_one(
         request: Request,
-        owner: Annotated[str, Path(alias=name, pattern=NAME_PATTERN)],
+        owner: Annotated[str, Path(alias=name, pattern=NAME_PATTERN, examples=[known])],
         asked: Annotated[asked_of, Query()],  # type: ignore[valid-type]
         deadline_ms: DeadlineMs = None,
     ) -> Response:

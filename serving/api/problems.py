@@ -142,6 +142,9 @@ async def _of_validation(request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI's word for a body that is no text; one that is no JSON it calls invalid.
+        return problem_response(request.url.path, ProblemError(INVALID_REQUEST, error.detail))
     # Of no kind of ours: the status says it all (404, 405, 413), which RFC 9457 calls about:blank.
     title = HTTPStatus(error.status_code).phrase
     told = {"type": "about:blank", "title": title, "status": error.status_code}

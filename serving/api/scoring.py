@@ -17,6 +17,7 @@ from serving.api.authentication import reaching
 from serving.api.champions import Champions, Said
 from serving.api.deadlines import DeadlineExceededError
 from serving.api.endpoints import DeadlineMs
+from serving.api.examples import TEXTS
 from serving.api.problems import ProblemError, documented
 from serving.api.reading import Reader
 from serving.api.relations import Relation
@@ -45,7 +46,7 @@ _PROBLEMS = (
     problems.UNAVAILABLE,
     problems.DEADLINE_EXCEEDED,
 )
-_INSTRUMENT: dict[str, Any] = {"venue": "binance_spot", "symbol": "BTCUSDT"}
+_INSTRUMENT: dict[str, Any] = {name: TEXTS[name] for name in ("venue", "symbol")}
 
 Amount = Annotated[
     Decimal, Field(gt=0, lt=10**10, max_digits=18, decimal_places=8, examples=["61699.20"])
@@ -176,8 +177,10 @@ def _rows_model() -> type[BaseModel]:
         if isinstance(column.type, DoubleType)
     ]
     named: dict[str, Any] = {
-        "venue": (Name | None, None),
-        "symbol": (Name | None, None),
+        **{
+            name: (Name | None, Field(None, examples=[known]))
+            for name, known in _INSTRUMENT.items()
+        },
         "window_start": (Instant | None, None),
         "known_at": (Instant | None, None),
     }

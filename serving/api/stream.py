@@ -7,7 +7,7 @@ that takes nothing for long is left, by `serving.api.slow_clients`.
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cachetools import LRUCache
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -16,6 +16,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from serving.api import metrics, problems
 from serving.api.asking import MOST_NAMES
 from serving.api.authentication import KnownKeys, authenticated, brought_key, check_reach
+from serving.api.examples import TEXTS
 from serving.api.keys import ApiKey
 from serving.api.live import LiveRows, is_running
 from serving.api.problems import ProblemError, documented
@@ -37,8 +38,6 @@ _MOST_DIGITS = 19
 MOST_READERS = 2_000
 # One that loses its streams and opens new ones leaves room for others.
 MOST_READERS_OF_A_KEY = 100
-
-Names = Annotated[list[Name], Query(max_length=MOST_NAMES)]
 
 
 class Stream:
@@ -130,7 +129,7 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
     def may_read(
         request: Request,
         _key: Annotated[None, Depends(authenticated)],
-        relation: Annotated[list[LiveRelation] | None, Query()] = None,
+        relation: Annotated[list[LiveRelation] | None, Query(examples=[["bars_1m"]])] = None,
     ) -> list[LiveRelation]:
         wanted = relation or ["bars_1m"]
         for name in wanted:
@@ -153,7 +152,7 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
         request: Request,
         relations: Annotated[list[LiveRelation], Depends(may_read)],
         named: Annotated[dict[str, list[str]], Depends(_named)],
-        last_event_id: Annotated[str | None, Header()] = None,
+        last_event_id: Annotated[str | None, Header(examples=["bars_1m=4217"])] = None,
     ) -> AsyncIterable[ServerSentEvent]:
         """Follow live rows as they change: `event` names the relation, `data` is the row.
 
@@ -169,10 +168,14 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
     return router
 
 
+def _names(column: str) -> Any:
+    return Query(max_length=MOST_NAMES, examples=[[TEXTS[column]]])
+
+
 def _named(
-    venue: Names = [],  # noqa: B006 - FastAPI copies it
-    symbol: Names = [],  # noqa: B006
-    customer_id: Names = [],  # noqa: B006
+    venue: Annotated[list[Name], _names("venue")] = [],  # noqa: B006 - FastAPI copies it
+    symbol: Annotated[list[Name], _names("symbol")] = [],  # noqa: B006
+    customer_id: Annotated[list[Name], _names("customer_id")] = [],  # noqa: B006
 ) -> dict[str, list[str]]:
     return {"venue": venue, "symbol": symbol, "customer_id": customer_id}
 

@@ -14,7 +14,7 @@ from serving.commands.lease import Lease
 from serving.commands.store import CommandStore, Kind, Request
 from serving.commands.tables import command_tables
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.stack, pytest.mark.serving, pytest.mark.timeout(120)]
 
 CLICKS = 8
 

@@ -10,7 +10,7 @@ from lakehouse.settings import Settings
 from serving.models.estimators import LastKnown
 from serving.models.tracking import CHAMPION, Tracking, Trained
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.stack, pytest.mark.serving, pytest.mark.timeout(120)]
 
 MODEL = "a_model_of_the_tests"
 INPUTS = pd.DataFrame({"ewma_volatility_15m": [0.1, 0.2, 0.3]})

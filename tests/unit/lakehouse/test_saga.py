@@ -4,6 +4,8 @@ import pytest
 
 from lakehouse.saga import Outcome, SagaRefusedError, Step, Unrecorded, carry_out
 
+pytestmark = pytest.mark.serving
+
 DONE, FAILED, REFUSED, UNDONE = Outcome.DONE, Outcome.FAILED, Outcome.REFUSED, Outcome.UNDONE
 
 

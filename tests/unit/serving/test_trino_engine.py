@@ -26,6 +26,8 @@ from serving.trino_engine import (
     UnreachableError,
 )
 
+pytestmark = pytest.mark.serving
+
 BARS = [("symbol", "varchar"), ("vwap", "decimal(38, 8)")]
 
 

@@ -19,6 +19,8 @@ from lakehouse.transforms import quotes, trades
 from lakehouse.transforms.features import DECAY, features_1m
 from schemas import contract
 
+pytestmark = pytest.mark.serving
+
 Row = dict[str, Any]
 
 OBSERVED_TRADES = (

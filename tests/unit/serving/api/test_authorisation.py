@@ -1,99 +1,129 @@
 """Who reaches what: every path with every kind of key."""
 
 from datetime import timedelta
+from typing import Any, NamedTuple
 
 import pytest
 from calling import client_of
 from fastapi import FastAPI
+from posted import BODIES, CORRECTIONS, ERASURES, ask, keyed
 from starlette.testclient import TestClient
 
-from serving.api.keys import DATASETS, ApiKeys
+from serving.api.keys import DATASETS, ApiKeys, Role
+from serving.api.relations import Dataset
 
 pytestmark = pytest.mark.serving
 
-# What a key must be scoped for; None where anybody is let in. A path that is missing here fails.
-NEEDED = {
-    "/v1/bars": {"market"},
-    "/v1/trades": {"market"},
-    "/v1/spreads": {"market"},
-    "/v1/market/daily": {"market"},
-    "/v1/instruments": {"market"},
-    "/v1/predictions": {"market"},
-    "/v1/predictions:score": {"market"},
-    "/v1/positions/{customer}": {"clients"},
-    "/v1/reconciliations": {"operations"},
-    "/v1/dead-letters": {"operations"},
-    "/v1/lag": {"operations"},
-    "/v1/stream": {"market"},
-    "/health/live": None,
-    "/health/ready": None,
-}
-BODIES = {"/v1/predictions:score": {"venue": "binance_spot", "symbol": "NONE"}}
+STATUS = "/v1/commands/{command}"
+
+
+class Row(NamedTuple):
+    """A path, and who is let in.
+
+    Attributes:
+        dataset: What a key must be scoped for; None where anybody is let in.
+        role: The least that a key must be of.
+        allowed: How those who may ask are answered.
+        command: Where the command was asked for that is asked after.
+    """
+
+    path: str
+    dataset: Dataset | None
+    role: Role = "reader"
+    allowed: int = 200
+    command: str | None = None
+
+
 # There is neither a log here, nor a live tier, nor a row of features.
-ALLOWED = {"/v1/stream": 503, "/v1/lag": 503, "/v1/predictions:score": 404}
-ROLES = {
-    "nobody": None,
-    "garbage": None,
-    "expired": None,
-    "revoked": None,
-    "market": {"market"},
-    "clients": {"clients"},
-    "operations": {"operations"},
-    "all": set(DATASETS),
+MATRIX = (
+    Row("/v1/bars", "market"),
+    Row("/v1/trades", "market"),
+    Row("/v1/spreads", "market"),
+    Row("/v1/market/daily", "market"),
+    Row("/v1/instruments", "market"),
+    Row("/v1/predictions", "market"),
+    Row("/v1/predictions:score", "market", allowed=404),
+    Row("/v1/positions/{customer}", "clients"),
+    Row("/v1/reconciliations", "operations"),
+    Row("/v1/dead-letters", "operations"),
+    Row("/v1/lag", "operations", allowed=503),
+    Row("/v1/stream", "market", allowed=503),
+    Row(CORRECTIONS, "market", "operator", allowed=202),
+    Row(ERASURES, "clients", "operator", allowed=202),
+    Row(STATUS, "market", "operator", command=CORRECTIONS),
+    Row(STATUS, "clients", "operator", command=ERASURES),
+    Row("/health/live", None),
+    Row("/health/ready", None),
+)
+POSTED: dict[str, dict[str, Any]] = BODIES | {
+    "/v1/predictions:score": {"venue": "binance_spot", "symbol": "NONE"}
 }
+ROLES: tuple[Role, ...] = ("reader", "operator")
+SCOPES: tuple[tuple[Dataset, ...], ...] = (*((dataset,) for dataset in DATASETS), DATASETS)
+Scoped = dict[tuple[Role, tuple[Dataset, ...]], str]
+STRANGERS = ("nobody", "garbage", "expired", "revoked")
 
 
 @pytest.fixture(scope="module")
-def by_role(keys: ApiKeys) -> dict[str, str | None]:
-    made = {
-        role: keys.create(role, datasets=sorted(reached))
-        for role, reached in ROLES.items()
-        if reached
+def scoped(keys: ApiKeys) -> Scoped:
+    """A key of each role for each dataset, and for all."""
+    return {
+        (role, datasets): keys.create("somebody", role=role, datasets=datasets)
+        for role in ROLES
+        for datasets in SCOPES
     }
-    revoked = keys.create("revoked", datasets=DATASETS)
+
+
+@pytest.fixture(scope="module")
+def strangers(keys: ApiKeys) -> dict[str, str | None]:
+    """What opens nothing, though it would open everything if it were valid."""
+    revoked = keys.create("revoked", role="operator", datasets=DATASETS)
     keys.revoke(revoked.split("_")[1])
-    expired = keys.create("expired", datasets=DATASETS, lifetime=timedelta(0))
-    return made | {
-        "nobody": None,
-        "garbage": "lh_garbage_garbage",
-        "revoked": revoked,
-        "expired": expired,
-    }
+    expired = keys.create("expired", role="operator", datasets=DATASETS, lifetime=timedelta(0))
+    opened = (None, "lh_garbage_garbage", expired, revoked)
+    return dict(zip(STRANGERS, opened, strict=True))
+
+
+@pytest.fixture(scope="module")
+def commands(client: TestClient) -> dict[str, str]:
+    """The id of a command of each kind."""
+    return {path: ask(client, path).json()["id"] for path in BODIES}
 
 
 def test_every_path_is_in_the_matrix(api: FastAPI) -> None:
-    # Commands take an operator: test_commands.py has them with each kind of key.
-    paths = {path for path in api.openapi()["paths"] if not path.startswith("/v1/commands/")}
-    assert paths == set(NEEDED)
+    assert set(api.openapi()["paths"]) == {row.path for row in MATRIX}
 
 
-@pytest.mark.parametrize("path", NEEDED)
+@pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row.path} {row.dataset}")
 def test_each_path_with_each_key(
-    client: TestClient, api: FastAPI, by_role: dict[str, str | None], path: str
+    api: FastAPI,
+    scoped: Scoped,
+    strangers: dict[str, str | None],
+    commands: dict[str, str],
+    row: Row,
 ) -> None:
-    (method,) = api.openapi()["paths"][path]
-    for role, reached in ROLES.items():
-        caller, asked = client_of(api, by_role[role]), path.replace("{customer}", "C-1")
-        answer = caller.request(method, asked, json=BODIES.get(path))
-        needed = NEEDED[path]
-        if needed is None:
-            allowed = {200}
-        elif reached is None:
-            allowed = {401}
+    (method,) = api.openapi()["paths"][row.path]
+    path = row.path.format(customer="C-1", command=commands.get(row.command or ""))
+
+    def check(key: str | None, wanted: int, who: object) -> None:
+        caller = client_of(api, key)
+        answer = caller.request(method, path, json=POSTED.get(path), headers=keyed())
+        assert answer.status_code == wanted, (path, who, answer.text)
+        if wanted == 401:
             assert answer.headers["www-authenticate"].startswith("Bearer")
-        elif not needed <= reached:
-            allowed = {403}
-        else:
-            allowed = {ALLOWED.get(path, 200)}
-        assert answer.status_code in allowed, (path, role, answer.text)
-        if answer.status_code >= 400:
+        if wanted >= 400:
             assert answer.headers["content-type"] == "application/problem+json"
 
+    for who, key in strangers.items():
+        check(key, 401 if row.dataset else row.allowed, who)
+    for (role, datasets), key in scoped.items():
+        reached = row.dataset is None or row.dataset in datasets
+        may = reached and ROLES.index(role) >= ROLES.index(row.role)
+        check(key, row.allowed if may else 403, (role, datasets))
 
-def test_clients_are_followed_by_keys_for_clients_only(
-    client: TestClient, api: FastAPI, by_role: dict[str, str | None]
-) -> None:
-    market = client_of(api, by_role["market"])
+
+def test_clients_are_followed_by_keys_for_clients_only(api: FastAPI, scoped: Scoped) -> None:
+    market = client_of(api, scoped["reader", ("market",)])
     answer = market.get("/v1/stream", params={"relation": ["bars_1m", "positions"]})
     assert answer.status_code == 403
     assert "not scoped for clients" in answer.json()["detail"]

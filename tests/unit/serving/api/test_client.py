@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from time import monotonic
 
+import pandas as pd
+import polars as pl
 import pytest
 import requests
 from fastapi import FastAPI
@@ -68,10 +70,14 @@ def test_each_resource_has_a_method(remote: Client) -> None:
 
 
 def test_rows_become_a_data_frame(remote: Client) -> None:
-    pandas = pytest.importorskip("pandas")
-    frame = remote.bars(interval="1h").to_pandas()
-    assert isinstance(frame, pandas.DataFrame)
+    bars = remote.bars(interval="1h")
+    frame = bars.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
     assert list(frame["trade_count"]) == [4, 4]
+    polars = bars.to_polars()
+    assert isinstance(polars, pl.DataFrame)
+    assert polars["trade_count"].to_list() == [4, 4]
+    assert polars["close"].to_list() == bars.table["close"].to_pylist()
 
 
 def test_a_problem_is_an_error_that_quotes_it(address: str, remote: Client) -> None:

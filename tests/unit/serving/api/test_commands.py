@@ -8,35 +8,16 @@ from typing import Any
 import pytest
 from calling import client_of
 from fastapi import FastAPI
+from posted import BODIES, CORRECTION, CORRECTIONS, ERASURES, ask, keyed
 from starlette.testclient import TestClient
 
 from lakehouse.catalog_database import OwnTables
 from lakehouse.settings import Settings
-from serving.api.keys import ApiKeys
 from serving.commands.tables import OUTBOX, command_tables
 
 pytestmark = pytest.mark.serving
 
-CORRECTIONS, ERASURES = "/v1/commands/trade-corrections", "/v1/commands/erasures"
-CORRECTION = {
-    "kind": "correction",
-    "venue": "binance_spot",
-    "symbol": "BTCUSDT",
-    "trade_id": 7,
-    "event_time": "2024-08-08T23:59:30Z",
-    "price": "61699.20",
-    "quantity": "0.25",
-}
-BODIES = {CORRECTIONS: CORRECTION, ERASURES: {"customer_id": "C-1"}}
 CLICKS = 8
-
-
-def keyed(key: str | None = None) -> dict[str, str]:
-    return {"Idempotency-Key": key or str(uuid.uuid4())}
-
-
-def ask(client: TestClient, path: str = CORRECTIONS, **changes: Any) -> Any:
-    return client.post(path, json=BODIES[path] | changes, headers=keyed())
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -156,25 +137,6 @@ def test_fields_that_do_not_go_together(
 def test_whom_to_forget_is_named_by_an_id(client: TestClient) -> None:
     problem = ask(client, ERASURES, customer_id="C 1' or '1")
     assert [one["where"] for one in problem.json()["errors"]] == ["body.customer_id"]
-
-
-def test_who_may_ask_for_what(api: FastAPI, client: TestClient, keys: ApiKeys) -> None:
-    """A reader may not, nor an operator of another dataset; neither may they ask after it."""
-    made = {path: ask(client, path).json()["status_at"] for path in BODIES}
-    for role, datasets, reached in (
-        ("reader", ("market", "clients", "operations"), ()),
-        ("operator", ("operations",), ()),
-        ("operator", ("market",), (CORRECTIONS,)),
-        ("operator", ("clients",), (ERASURES,)),
-    ):
-        theirs = client_of(api, keys.create("somebody", role=role, datasets=datasets))  # type: ignore[arg-type]
-        for path in BODIES:
-            answers = ask(theirs, path), theirs.get(made[path])
-            wanted = [202, 200] if path in reached else [403, 403]
-            assert [answer.status_code for answer in answers] == wanted, (role, datasets, path)
-    nobody = client_of(api, None)
-    answers = [ask(nobody), nobody.get(made[CORRECTIONS])]
-    assert [answer.status_code for answer in answers] == [401, 401]
 
 
 def test_a_command_that_nobody_asked_for(client: TestClient) -> None:

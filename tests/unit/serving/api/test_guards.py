@@ -114,6 +114,7 @@ def test_a_body_that_is_too_large_is_refused(
         ("GET", "/v1/bars?limit=5001", 422),
         ("GET", "/v1/bars?start=yesterday", 422),
         ("GET", "/v1/bars?start=0", 422),
+        ("GET", "/v1/bars?start=1.7e9", 422),
         ("GET", "/v1/bars?start=2024-08-09T00:00:00", 422),
         ("GET", "/v1/bars?start=0001-01-01T00:00:00%2B14:00", 422),
         ("GET", "/v1/bars?venue=%00", 422),
@@ -139,6 +140,12 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
 def test_a_fault_names_the_parameter(client: TestClient) -> None:
     problem = client.get("/v1/bars?limit=0&colour=red").json()
     assert {fault["where"] for fault in problem["errors"]} == {"query.limit", "query.colour"}
+
+
+def test_a_body_that_is_no_text_is_not_valid(client: TestClient) -> None:
+    json = {"Content-Type": "application/json"}
+    answer = client.post("/v1/predictions:score", content=b"\xff", headers=json)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
 
 
 def test_what_nobody_foresaw_tells_no_secret(api: FastAPI, everything: str) -> None:

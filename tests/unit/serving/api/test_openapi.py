@@ -72,3 +72,28 @@ def test_every_resource_is_described_from_its_contract(api: FastAPI) -> None:
         assert list(row) == [column.name for column in resource.sample.columns]
         assert all(row[column.name]["description"] for column in resource.sample.columns)
     assert told["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+
+
+def test_all_that_is_asked_and_answered_has_an_example(api: FastAPI) -> None:
+    told = api.openapi()
+    parameters = {
+        f"{path} {parameter['name']}": parameter["schema"]
+        for path, operations in told["paths"].items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+    }
+    columns = {
+        f"{name} {column}": schema
+        for name, model in told["components"]["schemas"].items()
+        if name.endswith("_row")
+        for column, schema in model["properties"].items()
+    }
+    assert len(columns) > len(RESOURCES)
+    without = [name for name, said in (parameters | columns).items() if not examples_of(said)]
+    assert without == []
+
+
+def examples_of(schema: dict[str, Any]) -> list[Any]:
+    """The examples of a value, or of what it is where it may be null."""
+    either = [schema, *schema.get("anyOf", ())]
+    return [one for kind in either for one in kind.get("examples", ()) if one is not None]

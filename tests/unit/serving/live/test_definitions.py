@@ -12,6 +12,8 @@ from serving.live.relations import Values, key_of
 from serving.live.rules import first_broken
 from serving.live.stream import Whole
 
+pytestmark = pytest.mark.serving
+
 Wholes = dict[tuple[str, int], Whole]
 
 

@@ -22,6 +22,8 @@ from serving.live.outlet import Outlet
 from serving.live.progress import Progress
 from serving.live.relations import Relation, Values
 
+pytestmark = pytest.mark.serving
+
 BARS = CASES["bars_1m"].stream
 # Of a schema that no contract knows.
 FOREIGN = b"\x00\x00\x00\xff\xff..."

@@ -17,6 +17,8 @@ from serving.live.digits import MINUTE_US, micros
 from serving.live.history import History
 from serving.live.memory import Span
 
+pytestmark = pytest.mark.serving
+
 BARS = CASES["bars_1m"]
 CLIENTS = CASES["positions"]
 BTC, ETH = "binance_spot:BTCUSDT", "binance_spot:ETHUSDT"

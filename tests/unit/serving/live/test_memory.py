@@ -23,6 +23,8 @@ from serving.live.digits import MINUTE_US, micros
 from serving.live.memory import Memory, Span
 from serving.live.relations import Values, key_of
 
+pytestmark = pytest.mark.serving
+
 NOON_US = micros(NOON)
 # A restart, a step of silver, a read of silver, its arrival, a look at the news: or an event.
 # Silver is behind the reader, mostly.

@@ -30,6 +30,8 @@ from serving.live.relations import Values
 from serving.live.rules import first_broken
 from serving.live.stream import Whole
 
+pytestmark = pytest.mark.serving
+
 MAX_PAYLOAD_BYTES = 1_000_000
 LOGS = 2
 

@@ -11,6 +11,8 @@ from serving.live.progress import Progress
 from serving.live.relations import PROGRESS_KEY, RELATIONS, encode, key_of
 from serving.live_rows.held import Held, read
 
+pytestmark = pytest.mark.serving
+
 BARS = RELATIONS["bars_1m"]
 ROW: dict[str, Any] = {
     "venue": "binance_spot",

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from made_market import MINUTE, START, market
+from mlflow.models import Model
 from pyiceberg.catalog import Catalog
 
 from batch.runs import Run, RunLog, Status
@@ -25,7 +26,13 @@ from serving.models.features import (
 from serving.models.promotion import Verdict, promote
 from serving.models.scoring import PREDICTIONS, Scorer, score
 from serving.models.task import MOST, Slices
-from serving.models.tracking import CHALLENGER, CHAMPION, Tracking, UnknownModelError
+from serving.models.tracking import (
+    CHALLENGER,
+    CHAMPION,
+    EXAMPLE_ROWS,
+    Tracking,
+    UnknownModelError,
+)
 from serving.models.training import TrainingReport, train
 from serving.models.volatility import NEXT_VOLATILITY, VOLATILITY, examples_of
 
@@ -113,6 +120,13 @@ def test_a_run_says_what_it_was_made_of(
     assert run.data.metrics["rmse_bps"] == trained.scores[0].metrics["rmse_bps"]
     pictures = tracking.client.list_artifacts(str(version.run_id), "pictures")
     assert [one.path for one in pictures] == ["pictures/out_of_time.png"]
+    model = Model.load(f"models:/{version.name}/{version.version}")
+    assert model.signature is not None
+    assert model.signature.inputs.input_names() == list(MINUTES.inputs)
+    example = model.load_input_example()
+    assert example is not None
+    assert list(example.columns) == list(MINUTES.inputs)
+    assert len(example) == EXAMPLE_ROWS
 
 
 def test_the_same_snapshot_gives_the_same_metrics(
