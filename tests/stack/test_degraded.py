@@ -13,7 +13,7 @@ from stack.running import RunningStack
 
 from lakehouse import operations
 from lakehouse.components import READY
-from serving.client import Client, Rows
+from serving.client import ApiError, Client, Rows
 
 pytestmark = [pytest.mark.stack, pytest.mark.serving, pytest.mark.timeout(300)]
 
@@ -66,12 +66,21 @@ def test_trino_killed_makes_answers_poorer_and_no_more_than_that(
     stack.wait_until(
         is_known_to_be_away, "the API says that it is away", deadline_seconds=NOTICED_SECONDS
     )
+
+    def is_whole() -> bool:
+        try:
+            confirmed = client.bars(symbol=symbol, tier="reconciled")
+            return merged().degraded is None and confirmed.degraded is None
+        except ApiError as error:
+            if error.status != 504:  # Trino's first queries compile, for longer than the API waits
+                raise
+            return False
+
     stack.restart(TRINO)
-    seconds = stack.wait_until(lambda: merged().degraded is None, "answers are whole again")
+    seconds = stack.wait_until(is_whole, "answers are whole again")
     with capsys.disabled():
         print(f"\nTrino was killed: the API whole again {seconds:.1f} s after it was back", end="")
     assert trades_of(merged()) == 2
-    assert client.bars(symbol=symbol, tier="reconciled").degraded is None
     assert seconds < RECOVERED_SECONDS
 
     def all_are_well() -> bool:
