@@ -196,5 +196,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         # The server would send us to its store, which it alone is to speak to.
         "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
         "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+        # Of a server's runs it would print addresses where a program reads JSON.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
     return {name: value for name, value in values.items() if value} if settings.mlflow else {}

@@ -28,6 +28,7 @@ from stack.market_day import (
 )
 from stack.monitoring import Prometheus
 from stack.orchestration import Airflow
+from stack.programs import Program, program_of
 from stack.running import FIRST_HOUR, LAST_HOUR, RunningStack, start_stack
 
 from demo.judge import Judge
@@ -39,6 +40,7 @@ from lakehouse.files import write_atomically
 from lakehouse.intervals import HOUR
 from lakehouse.resilience import retrying
 from lakehouse.settings import Role, Settings
+from serving.client import Client
 from serving.trino_engine import TrinoEngine
 
 # First what needs no stack, then what wants an empty log, last what takes servers away.
@@ -56,6 +58,7 @@ ORDER = (
     "test_upkeep",
     "test_serving",
     "test_panels",
+    "test_degraded",
     "test_outages",
 )
 
@@ -200,6 +203,29 @@ def streams(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Lo
     caught_up(check_bronze)(stack, logs)
     caught_up(check_views)(stack, logs)
     return logs
+
+
+@pytest.fixture(scope="session")
+def confirmed(stack: RunningStack, streams: Logs) -> tuple[str, ...]:
+    """The interval that batch has run over: all that had come."""
+    bounds = ("--start", "2020-01-01", "--end", datetime.now(UTC).isoformat())
+    stack.run("batch", *bounds, "--wait-seconds", "60", deadline_seconds=900)
+    return bounds
+
+
+@pytest.fixture(scope="module")
+def program(request: pytest.FixtureRequest, stack: RunningStack) -> Iterator[Program]:
+    """Whoever asks the stack's API."""
+    with program_of(stack, Path(str(request.node.path)).stem) as program:
+        yield program
+
+
+@pytest.fixture
+def client(program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """The same, as the project's own client asks it."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", program.authority)
+    with Client(program.address, program.key) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from serving.commands.lease import Lease
 from serving.commands.store import CommandStore, Kind, Request
 from serving.commands.tables import command_tables
 
-pytestmark = [pytest.mark.stack, pytest.mark.serving, pytest.mark.timeout(120)]
+# Alone it brings up the stack first.
+pytestmark = [pytest.mark.stack, pytest.mark.serving, pytest.mark.timeout(600)]
 
 CLICKS = 8
 

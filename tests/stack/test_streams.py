@@ -1,7 +1,7 @@
 """Every stream and a dropped file through the real stack: what Trino serves equals the oracles."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 from chaos.oracles import Logs, check_batch_tables, check_refusals, check_views
@@ -14,14 +14,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
 OTHERS = ("quotes", "spreads_1m", "fills", "positions")
 PERSONAL = [column.name for column in schemas.contract("silver.customers").columns if column.pii]
-
-
-@pytest.fixture(scope="module")
-def confirmed(stack: RunningStack, streams: Logs) -> tuple[str, ...]:
-    """The interval that batch has run over: all that ever came."""
-    bounds = ("--start", "2020-01-01", "--end", datetime.now(UTC).isoformat())
-    stack.run("batch", *bounds, "--wait-seconds", "60", deadline_seconds=900)
-    return bounds
 
 
 def test_the_oracles_know_of_every_stream_and_of_something_refused(streams: Logs) -> None:
