@@ -1,47 +1,41 @@
-"""A client of the REST API: rows as Arrow, page by page, with retries that heed what it says."""
+"""A client of the REST API: rows as Arrow, page by page, scores, and commands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
+from uuid import uuid4
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import MaxRetryError, ResponseError
-from urllib3.util import Retry
+from serving.client_answers import (
+    Accepted,
+    ApiError,
+    CommandStatus,
+    Lag,
+    Rows,
+    Scores,
+    TooManyRowsError,
+)
+from serving.client_session import ARROW, ClientSession
 
-from serving.client_answers import ApiError, Rows, Scores, TooManyRowsError, checked
+__all__ = [
+    "Accepted",
+    "ApiError",
+    "Asked",
+    "Client",
+    "CommandStatus",
+    "Lag",
+    "Rows",
+    "Scores",
+    "TooManyRowsError",
+    "Trade",
+]
 
-__all__ = ["ApiError", "Asked", "Client", "Rows", "Scores", "TooManyRowsError"]
-
-ARROW = "application/vnd.apache.arrow.stream"
 PAGE_ROWS = 5_000
-# What passes by itself: too many requests, too many queries, an engine that restarts.
-_PASSING = (429, 502, 503)
-# A server that says to come back later than this is as good as away.
-LONGEST_WAIT_SECONDS = 60
 # Of one answer of several pages, which is held in memory as a whole: some hundred megabytes.
 MOST_ROWS = 2_000_000
-
-
-class _Patience(Retry):
-    """Waits as long as it is told to, and not at all if that is too long to be waited for."""
-
-    def increment(self, *args: Any, **asked: Any) -> Self:
-        """Return what is left of the tries.
-
-        Raises:
-            MaxRetryError: The server says to come back later than anybody waits.
-        """
-        response = asked.get("response")
-        wait = response and self.get_retry_after(response)
-        if wait and wait > LONGEST_WAIT_SECONDS:
-            raise MaxRetryError(asked["_pool"], args[1], ResponseError("told to wait"))
-        return super().increment(*args, **asked)
 
 
 class Asked(TypedDict, total=False):
@@ -56,6 +50,15 @@ class Asked(TypedDict, total=False):
     end: datetime | date
     as_of: datetime
     tier: Literal["merged", "reconciled", "live"]
+
+
+class Trade(TypedDict):
+    """Which trade: what its row says of it."""
+
+    venue: str
+    symbol: str
+    trade_id: int
+    event_time: datetime
 
 
 class Client:
@@ -78,36 +81,12 @@ class Client:
     def __init__(
         self, address: str, key: str, *, deadline_seconds: float = 30.0, tries: int = 5
     ) -> None:
-        self._address = address.rstrip("/")
-        self._deadline_seconds = deadline_seconds
-        self._session = requests.Session()
-        self._session.headers.update(
-            {
-                "Accept": ARROW,
-                "Authorization": f"Bearer {key}",
-                "X-Deadline-Ms": str(int(deadline_seconds * 1000)),
-            }
-        )
-        retry = _Patience(
-            total=tries - 1,
-            status_forcelist=_PASSING,
-            allowed_methods=("GET", "POST"),  # what is posted here changes nothing
-            backoff_factor=0.2,
-            backoff_jitter=0.2,
-            raise_on_status=False,
-        )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+        self._session = ClientSession(address, key, deadline_seconds=deadline_seconds, tries=tries)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -150,6 +129,58 @@ class Client:
         """Return how many events were refused, by topic, stage and reason."""
         return self.read("dead-letters", **asked)
 
+    def lag(self) -> Sequence[Lag]:
+        """Return how far each table of bronze is behind its topic."""
+        return [Lag(**one) for one in self._session.get("/v1/lag").json()["data"]]
+
+    def correct_trade(
+        self,
+        *,
+        price: Decimal,
+        quantity: Decimal,
+        contract_size: Decimal | None = None,
+        idempotency_key: str | None = None,
+        **trade: Unpack[Trade],
+    ) -> Accepted:
+        """Ask for a trade's price and quantity to be corrected; takes an operator's key.
+
+        Args:
+            price: The new one.
+            quantity: The new one, in coins, or in contracts if they have a size.
+            contract_size: Quote currency of a contract.
+            idempotency_key: Stands for this request: whoever sends it again with the same key asks
+                for nothing more. None for a new one, which is that of every try of this call.
+            trade: Which one.
+
+        Raises:
+            ApiError: The API answers with a problem.
+            requests.RequestException: The API does not answer.
+        """
+        unit = "BASE" if contract_size is None else "CONTRACT"
+        new = {"price": price, "quantity": quantity, "contract_size": contract_size}
+        body = {"kind": "correction", "quantity_unit": unit, **new, **trade}
+        return self._command("trade-corrections", body, idempotency_key)
+
+    def cancel_trade(
+        self, *, idempotency_key: str | None = None, **trade: Unpack[Trade]
+    ) -> Accepted:
+        """Ask for a trade to be cancelled, for good; arguments and errors as `correct_trade`."""
+        body = {"kind": "cancellation", **trade}
+        return self._command("trade-corrections", body, idempotency_key)
+
+    def erase(self, customer_id: str, *, idempotency_key: str | None = None) -> Accepted:
+        """Ask for a customer's personal data to be erased, for good; as `correct_trade`."""
+        return self._command("erasures", {"customer_id": customer_id}, idempotency_key)
+
+    def command(self, command_id: str) -> CommandStatus:
+        """Return how far a command has come; takes an operator's key."""
+        answer = self._session.get(f"/v1/commands/{quote(command_id, safe='')}")
+        return CommandStatus.of(answer.json())
+
+    def _command(self, kind: str, body: Mapping[str, Any], idempotency_key: str | None) -> Accepted:
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        return Accepted.of(self._session.post(f"/v1/commands/{kind}", body, headers).json())
+
     def score(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
         """Return what the champion says of rows of features, a hundred at most.
 
@@ -160,7 +191,7 @@ class Client:
             ApiError: The API answers with a problem: no model is champion, a row is none.
             requests.RequestException: The API does not answer.
         """
-        return self._score({"rows": [{k: _spelled(v) for k, v in row.items()} for row in rows]})
+        return self._score({"rows": list(rows)})
 
     def score_newest(self, venue: str, symbol: str) -> Scores:
         """Return what the champion says of an instrument's newest published minute; see `score`."""
@@ -175,17 +206,10 @@ class Client:
             trades: Each with ``trade_id``, ``event_time``, ``reported_price``,
                 ``reported_quantity``; those of the quarter of an hour before among them.
         """
-        rows = [{name: _spelled(value) for name, value in trade.items()} for trade in trades]
-        return self._score({"venue": venue, "symbol": symbol, "trades": rows})
+        return self._score({"venue": venue, "symbol": symbol, "trades": list(trades)})
 
     def _score(self, body: Mapping[str, Any]) -> Scores:
-        answer = self._session.post(
-            f"{self._address}/v1/predictions:score",
-            json=body,
-            headers={"Accept": "application/json"},
-            timeout=self._deadline_seconds + 1.0,
-        )
-        return Scores(**checked(answer).json())
+        return Scores(**self._session.post("/v1/predictions:score", body).json())
 
     def read(self, resource: str, *, most_rows: int = MOST_ROWS, **asked: Any) -> Rows:
         """Return all rows of a resource that are asked for, of as many pages as there are.
@@ -213,29 +237,10 @@ class Client:
 
     def pages(self, resource: str, **asked: Any) -> Iterator[Rows]:
         """Yield the rows that are asked for page by page; see ``read``."""
-        parameters = {"limit": PAGE_ROWS, **{k: _spelled(v) for k, v in asked.items()}}
+        parameters = {"limit": PAGE_ROWS, **asked}
         while True:
-            page = self._page(resource, parameters)
+            page = Rows.of(self._session.get(f"/v1/{resource}", parameters, accept=ARROW))
             yield page
             if page.next is None:
                 return
             parameters["cursor"] = page.next
-
-    def _page(self, resource: str, parameters: Mapping[str, Any]) -> Rows:
-        answer = self._session.get(
-            f"{self._address}/v1/{resource}",
-            params=parameters,
-            # A little longer than the API itself, whose word is better than none.
-            timeout=self._deadline_seconds + 1.0,
-        )
-        return Rows.of(checked(answer))
-
-
-def _spelled(value: object) -> object:
-    match value:
-        case date():
-            return value.isoformat()
-        case Decimal():
-            return str(value)
-        case _:
-            return value

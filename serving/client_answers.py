@@ -1,4 +1,4 @@
-"""What the client is answered: rows, scores, problems."""
+"""What the client is answered: rows, scores, commands, problems."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -126,6 +127,78 @@ class Scores:
     version: int
     data: Sequence[Mapping[str, Any]]
     degraded: str | None
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far a table of bronze is behind its topic.
+
+    Attributes:
+        table: Such as ``bronze.market_trades``.
+        topic: Such as ``market.trades``.
+        events: Events in the log that the table does not hold.
+        freshness_seconds: Age of the oldest of them; 0 if there is none.
+    """
+
+    table: str
+    topic: str
+    events: int
+    freshness_seconds: float
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A command that was taken in.
+
+    Attributes:
+        id: By which it is asked after.
+        kind: ``trade-correction`` or ``erasure``.
+        accepted_at: When it was asked for the first time, UTC.
+    """
+
+    id: str
+    kind: str
+    accepted_at: datetime
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """Return what the API's answer says."""
+        at = datetime.fromisoformat(said["accepted_at"])
+        return cls(id=said["id"], kind=said["kind"], accepted_at=at)
+
+
+@dataclass(frozen=True)
+class CommandStatus:
+    """How far a command has come.
+
+    Attributes:
+        id: By which it was asked after.
+        kind: ``trade-correction`` or ``erasure``.
+        accepted_at: When it was asked for the first time, UTC.
+        status: Such as ``sent``; the API's description has all of them.
+        is_final: Whether it will change no more.
+        detail: Why it was refused, or why no more is known; None if there is nothing to say.
+        requested_by: Id of the API key.
+        request: What was asked for.
+        log: Topic, partition and offset of its message, and when it was sent; None before that.
+        steps: Of a command that takes several, what became of each.
+    """
+
+    id: str
+    kind: str
+    accepted_at: datetime
+    status: str
+    is_final: bool
+    detail: str | None
+    requested_by: str
+    request: Mapping[str, Any]
+    log: Mapping[str, Any] | None
+    steps: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """Return what the API's answer says."""
+        return cls(**{**said, "accepted_at": datetime.fromisoformat(said["accepted_at"])})
 
 
 def checked(answer: requests.Response) -> requests.Response:

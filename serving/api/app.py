@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from lakehouse.catalog import load_catalog
 from lakehouse.settings import Settings
-from serving.api import commands, endpoints, health, lag, scoring, stream
+from serving.api import commands, endpoints, health, lag, scoring, slow_clients, stream
 from serving.api.authentication import (
     Authentication,
     KnownKeys,
@@ -39,7 +39,6 @@ from serving.api.page import add_page
 from serving.api.problems import Problem, answer_with_problems
 from serving.api.published import Published
 from serving.api.reading import Reader
-from serving.api.slow_clients import SlowClients
 from serving.commands.desk import CommandDesk
 
 DESCRIPTION = """\
@@ -116,7 +115,7 @@ def create_app(
     app.add_middleware(Authentication, keys=known)
     stranger = partial(address_of_stranger, known)
     app.add_middleware(RateLimits, name="address", who=stranger, quota=quota)
-    app.add_middleware(SlowClients)
+    app.add_middleware(slow_clients.SlowClients, seconds=slow_clients.PART_SECONDS)
     app.add_middleware(Observing)
     return app
 

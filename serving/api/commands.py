@@ -139,7 +139,13 @@ def routes(desk: CommandDesk) -> APIRouter:
 
 
 def _taking(kind: Kind) -> dict[str, Any]:
-    told = documented(*_PROBLEMS, problems.NO_IDEMPOTENCY_KEY, problems.IDEMPOTENCY_KEY_REUSED)
+    told = documented(
+        *_PROBLEMS,
+        problems.NO_IDEMPOTENCY_KEY,
+        problems.IDEMPOTENCY_KEY_REUSED,
+        problems.TOO_SLOW,
+        problems.TOO_LARGE,
+    )
     location = {"description": "Where its status is.", "schema": {"type": "string"}}
     return {
         "status_code": 202,

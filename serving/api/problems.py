@@ -43,6 +43,7 @@ RATE_LIMITED = Kind("rate-limited", "Too many requests", 429)
 DEADLINE_EXCEEDED = Kind(
     "deadline-exceeded", "The deadline passed before the answer was there", 504
 )
+TOO_SLOW = Kind("too-slow", "The request did not come in time", 408)
 TOO_LARGE = Kind("too-large", "The request is too large", 413)
 OVERLOADED = Kind("overloaded", "Too many queries wait already", 503)
 UNAVAILABLE = Kind("unavailable", "What is needed for the answer is away", 503)
@@ -59,6 +60,11 @@ NO_MODELS = Kind("no-models", "The API is installed without models", 501)
 UNEXPECTED = Kind("unexpected", "The API failed", 500)
 KINDS: Mapping[str, Kind] = {
     kind.slug: kind for kind in list(globals().values()) if isinstance(kind, Kind)
+}
+# What goes wrong while a body is read comes as FastAPI's error, of which the status says the kind.
+# 400 is its word for a body that is no text; one that is no JSON it calls invalid.
+_OF_BODIES = {HTTPStatus.BAD_REQUEST: INVALID_REQUEST} | {
+    HTTPStatus(kind.status): kind for kind in (TOO_SLOW, TOO_LARGE)
 }
 
 
@@ -142,10 +148,10 @@ async def _of_validation(request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
-    if error.status_code == HTTPStatus.BAD_REQUEST:
-        # FastAPI's word for a body that is no text; one that is no JSON it calls invalid.
-        return problem_response(request.url.path, ProblemError(INVALID_REQUEST, error.detail))
-    # Of no kind of ours: the status says it all (404, 405, 413), which RFC 9457 calls about:blank.
+    if kind := _OF_BODIES.get(HTTPStatus(error.status_code)):
+        problem = ProblemError(kind, error.detail, headers=error.headers)
+        return problem_response(request.url.path, problem)
+    # Of no kind of ours: the status says it all (404, 405), which RFC 9457 calls about:blank.
     title = HTTPStatus(error.status_code).phrase
     told = {"type": "about:blank", "title": title, "status": error.status_code}
     detail = f"{request.method} {request.url.path}: {error.detail}"

@@ -38,6 +38,7 @@ _PROBLEMS = (
     problems.UNAUTHENTICATED,
     problems.FORBIDDEN,
     problems.NO_FEATURES,
+    problems.TOO_SLOW,
     problems.TOO_LARGE,
     problems.INVALID_REQUEST,
     problems.RATE_LIMITED,

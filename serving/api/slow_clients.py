@@ -25,7 +25,7 @@ class SlowClients:
         seconds: For each part.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float = PART_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
         self._seconds = seconds
 
@@ -37,17 +37,24 @@ class SlowClients:
         exchange = _Exchange(receive, send, self._seconds)
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except _TooSlowError:
+        except Exception:
+            # A stream raises a group: ours, and what broke of its own when that ended it.
+            if not exchange.is_left:
+                raise
             # Without the end of the answer the server closes the connection.
             _log.info("a client was too slow for its answer", path=scope["path"])
 
 
 class _Exchange:
-    """One request and its answer, each part within its time."""
+    """One request and its answer, each part within its time.
+
+    Attributes:
+        is_left: Whether the client did not take what was sent.
+    """
 
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive, self._send, self._seconds = receive, send, seconds
-        self._is_all_here = False
+        self._is_all_here = self.is_left = False
 
     async def receive(self) -> Message:
         """Return a part of the request; after the last one, wait for the client to go away."""
@@ -58,8 +65,10 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError as error:
             said = f"nothing came of the request's body for {self._seconds:g} s"
-            # Of errors raised here, FastAPI lets none but these through.
-            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, said) from error
+            # Of errors raised here, FastAPI lets none but these through. What may yet come of the
+            # body is not waited for, either.
+            close = {"Connection": "close"}
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, said, headers=close) from error
         self._is_all_here = not message.get("more_body", False)
         return message
 
@@ -69,4 +78,5 @@ class _Exchange:
             with fail_after(self._seconds):
                 await self._send(message)
         except TimeoutError as error:
+            self.is_left = True
             raise _TooSlowError from error

@@ -6,7 +6,8 @@ that takes nothing for long is left, by `serving.api.slow_clients`.
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from cachetools import LRUCache
@@ -78,7 +79,7 @@ class Stream:
         *,
         key: ApiKey,
         brought: str,
-    ) -> AsyncIterable[ServerSentEvent]:
+    ) -> AsyncGenerator[ServerSentEvent]:
         """Yield the rows that are held, then those that change, while the reader's key is valid.
 
         Args:
@@ -137,6 +138,20 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
         stream.check(request.state.key, wanted)
         return wanted
 
+    async def followed(
+        request: Request,
+        relations: Annotated[list[LiveRelation], Depends(may_read)],
+        named: Annotated[dict[str, list[str]], Depends(_named)],
+        last_event_id: Annotated[str | None, Header(examples=["bars_1m=4217"])] = None,
+    ) -> AsyncIterator[AsyncIterable[ServerSentEvent]]:
+        after = _places(last_event_id or "")
+        key, brought = request.state.key, brought_key(request.scope) or ""
+        # FastAPI leaves a stream's generator to the garbage collector, and with it the reader's
+        # place. A dependency ends with the request.
+        events = stream.events(relations, named, after, key=key, brought=brought)
+        async with aclosing(events):
+            yield events
+
     @router.get(
         "/v1/stream",
         response_class=EventSourceResponse,
@@ -149,10 +164,7 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
         ),
     )
     async def read(
-        request: Request,
-        relations: Annotated[list[LiveRelation], Depends(may_read)],
-        named: Annotated[dict[str, list[str]], Depends(_named)],
-        last_event_id: Annotated[str | None, Header(examples=["bars_1m=4217"])] = None,
+        events: Annotated[AsyncIterable[ServerSentEvent], Depends(followed)],
     ) -> AsyncIterable[ServerSentEvent]:
         """Follow live rows as they change: `event` names the relation, `data` is the row.
 
@@ -160,9 +172,7 @@ def routes(live: LiveRows | None, keys: KnownKeys) -> APIRouter:
         `Last-Event-ID` goes on from an event; what changed meanwhile is told once. The stream ends
         when the key does.
         """
-        after = _places(last_event_id or "")
-        key, brought = request.state.key, brought_key(request.scope) or ""
-        async for event in stream.events(relations, named, after, key=key, brought=brought):
+        async for event in events:
             yield event
 
     return router

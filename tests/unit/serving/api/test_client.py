@@ -17,7 +17,8 @@ from lakehouse.settings import Settings
 from serving.api.app import create_app
 from serving.api.gate import Gate
 from serving.api.keys import ApiKeys
-from serving.client import LONGEST_WAIT_SECONDS, ApiError, Client, TooManyRowsError
+from serving.client import ApiError, Client, TooManyRowsError
+from serving.client_session import LONGEST_WAIT_SECONDS
 from serving.engine import QueryError
 from serving.engines import Engine
 

@@ -3,6 +3,7 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ def test_a_command_is_taken_in_and_can_be_asked_after(client: TestClient, path: 
 
 def test_the_same_request_again_has_the_same_answer(client: TestClient) -> None:
     headers = keyed()
-    first, second = (client.post(CORRECTIONS, json=CORRECTION, headers=headers) for _ in range(2))
+    first = client.post(CORRECTIONS, json=CORRECTION, headers=headers)
+    began = monotonic()
+    second = client.post(CORRECTIONS, json=CORRECTION, headers=headers)
+    print(f"the same key again: the same command after {(monotonic() - began) * 1000:.0f} ms")
     assert first.status_code == second.status_code == 202
     assert first.json() == second.json()
     quoted = {"Idempotency-Key": f'"{headers["Idempotency-Key"]}"'}
@@ -64,10 +68,14 @@ def test_a_double_click_is_one_command(api: FastAPI, everything: str) -> None:
         together.wait()
         return client.post(CORRECTIONS, json=CORRECTION, headers=headers)
 
+    began = monotonic()
     with ThreadPoolExecutor(CLICKS) as clients:
         answers = list(clients.map(click, range(CLICKS)))
+    milliseconds = (monotonic() - began) * 1000
     assert [answer.status_code for answer in answers] == [202] * CLICKS
-    assert len({answer.json()["id"] for answer in answers}) == 1
+    commands = {answer.json()["id"] for answer in answers}
+    print(f"{CLICKS} clicks at once: commands {len(commands)}, answers by {milliseconds:.0f} ms")
+    assert len(commands) == 1
 
 
 def test_without_a_key_for_the_request_nothing_is_done(client: TestClient) -> None:

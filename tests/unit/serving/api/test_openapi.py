@@ -93,6 +93,13 @@ def test_all_that_is_asked_and_answered_has_an_example(api: FastAPI) -> None:
     assert without == []
 
 
+def test_what_may_become_of_a_body_is_described(api: FastAPI) -> None:
+    operations = [one for told in api.openapi()["paths"].values() for one in told.values()]
+    with_bodies = [told["responses"].keys() for told in operations if "requestBody" in told]
+    assert with_bodies
+    assert all(told >= {"408", "413", "422"} for told in with_bodies)
+
+
 def examples_of(schema: dict[str, Any]) -> list[Any]:
     """The examples of a value, or of what it is where it may be null."""
     either = [schema, *schema.get("anyOf", ())]

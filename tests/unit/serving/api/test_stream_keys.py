@@ -1,7 +1,7 @@
 """The stream and its readers' keys: how many read by one, and what becomes of them without it."""
 
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from anyio import fail_after
@@ -57,7 +57,7 @@ def made(keys: ApiKeys) -> dict[str, Any]:
 
 
 def opened(stream: Stream, key: ApiKey, brought: str) -> Events:
-    return cast("Events", stream.events(["bars_1m"], {}, {}, key=key, brought=brought))
+    return stream.events(["bars_1m"], {}, {}, key=key, brought=brought)
 
 
 async def test_a_stream_ends_with_its_key(
