@@ -302,6 +302,7 @@ def test_what_the_crm_says_of_the_erased_again_is_not_taken_in(outcome: Outcome)
     assert traces(outcome.lake, encodings(plain_texts())) == set()
 
 
+@pytest.mark.timeout(600)  # everything is made anew: minutes, beside other work
 def test_what_is_made_anew_after_it_does_not_bring_anything_back(
     outcome: Outcome, draft: Draft
 ) -> None:

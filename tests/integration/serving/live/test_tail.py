@@ -95,7 +95,11 @@ def exchange(live_lake: EmbeddedLake, request: pytest.FixtureRequest) -> Iterato
         table = live_lake.catalog.load_table(table_name)
         ends = log_ends(live_lake.settings, topic)
         log = [LoggedEvent(partition, end - 1, event) for partition, end in ends.items() if end]
-        rows = [row for logged in log for row in silver_rows(CASES[relation], [logged])]
+        rows = [
+            row | {"log_partition": logged.partition}
+            for logged in log
+            for row in silver_rows(CASES[relation], [logged])
+        ]
         table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
     with LiveStore(live_lake.settings) as store:
         yield Market(live_lake, store, f"T{abs(hash(request.node.name))}")
